@@ -1,0 +1,1 @@
+"""Text in, program out: what marketers write, checked and compiled; no I/O, callers read the files."""
