@@ -1,7 +1,7 @@
 """YAML as values that remember their line and column; decoding reports problems, never raises.
 
-`yaml.safe_load` reads `on:` as True, `21:00` as 1260, `NO` as False, and lets a duplicate key win silently. Composing the
-node tree and decoding it ourselves keeps every scalar as the text that was written, and its place.
+`yaml.safe_load` reads `on:` as True, `21:00` as 1260, `NO` as False, and lets a duplicate key win silently. Composing
+the node tree and decoding it ourselves keeps every scalar as the text that was written, and its place.
 """
 
 from __future__ import annotations

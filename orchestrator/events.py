@@ -1,0 +1,41 @@
+"""`Event`: what happened, to whom, at which event time; one type for every inbound topic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+SECOND = 1_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+FOREVER = 2**62
+"""An instant that never comes; milliseconds."""
+
+PROFILE = "profile.changed"
+"""The name of the event that a record of `customer-profiles` is; its data is the profile."""
+
+ERASED = "profile.erased"
+"""The name of the event that a tombstone of `customer-profiles` is."""
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One event of one customer.
+
+    `time` is event time in milliseconds; `topic` is the topic's place in `topics.yaml`, which orders events of one
+    instant; `offset` its offset; `accept_late` and `data` come from the topic's rule and the decoded record.
+    """
+
+    name: str
+    customer: str
+    time: int
+    id: str = ""
+    topic: int = 0
+    offset: int = 0
+    data: dict[str, Any] = {}
+
+    def order(self) -> tuple[int, int, int]:
+        """Return what events of one customer are ordered by."""
+        return self.time, self.topic, self.offset

@@ -1,0 +1,224 @@
+"""Facts kept per customer: each feature folds events into a small state of plain values and reads a value from it.
+
+States are what msgpack knows (integers, lists, dicts), bounded per customer: a keyed feature keeps the `max_keys` keys
+touched last, a windowed one a thirtieth of its window per bucket. Instants inside states are whole seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from orchestrator.conditions import Condition
+from orchestrator.events import DAY, Event
+from orchestrator.reference import Reference
+
+PER_LINE_KEYS = ("sku", "category", "product_family")
+"""Keys that an order has once per line, and a browsing event through its sku."""
+
+
+def keys_of(event: Event, key: str, reference: Reference) -> tuple[str, ...]:
+    """Return the distinct keys an event carries, in the order met: one cart, or the families of an order's lines."""
+    if key not in PER_LINE_KEYS:
+        value = event.data.get(key)
+        return () if value is None else (str(value),)
+    if key == "category" and event.data.get("category") is not None:
+        return (str(event.data["category"]),)
+    found: dict[str, None] = {}
+    for line in event.data.get("lines") or (event.data,):
+        value = _line_key(line, key, event.time, reference)
+        if value is not None:
+            found[value] = None
+    return tuple(found)
+
+
+def _line_key(line: Mapping[str, Any], key: str, at: int, reference: Reference) -> str | None:
+    sku = line.get("sku")
+    if sku is None or key == "sku":
+        return sku
+    product = reference.product(sku, at)
+    if product is None:
+        return None
+    return product.family if key == "product_family" else product.category
+
+
+def line_margin(line: Mapping[str, Any], at: int, reference: Reference, assumed_bp: int) -> int:
+    """Return what a line earned, minor units: its own margin, else the product's rate, else the program's."""
+    margin = line.get("margin")
+    if margin is not None:
+        return int(margin)
+    product = reference.product(line["sku"], at)
+    rate = assumed_bp if product is None or product.margin_rate_bp is None else product.margin_rate_bp
+    return int(line["price"]) * rate // 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One fact per customer.
+
+    `kind` is count, sum, latest, first_time, last_time, age_of, median_gap or next_order_date; `events` the names it
+    folds; `field` the event field it takes; `key` what it is kept per; `over` its window in milliseconds; `of` the
+    feature that `age_of` looks at; `otherwise` the value before `min_samples`, milliseconds; `unit` the type of its
+    value: number, money, duration, instant or text.
+    """
+
+    name: str
+    kind: str
+    events: tuple[str, ...] = ()
+    field: str | None = None
+    key: str | None = None
+    over: int | None = None
+    where: Condition | None = None
+    of: str | None = None
+    min_samples: int = 0
+    otherwise: int | None = None
+    unit: str = "number"
+    max_keys: int = 100
+
+    def fold(self, state: Any, event: Event, reference: Reference, assumed_bp: int) -> Any:
+        """Return the state after an event; `state` is None at first, and may be changed in place."""
+        if self.key is None:
+            return self._fold_one(state, event, "", reference, assumed_bp)
+        states: dict[str, Any] = {} if state is None else state
+        for key in keys_of(event, self.key, reference):
+            folded = self._fold_one(states.pop(key, None), event, key, reference, assumed_bp)
+            if folded is not None:
+                states[key] = folded  # back at the end: the order of keys is the order of last touch
+        while len(states) > self.max_keys:
+            del states[next(iter(states))]
+        return states or None
+
+    def read(self, state: Any, key: str | None, now: int, reference: Reference) -> Any:
+        """Return the value at an instant: milliseconds, minor units, a number or a text; None when unknown."""
+        if self.key is not None:
+            state = (state or {}).get(key)
+        return self._read_one(state, key or "", now, reference)
+
+    def _fold_one(self, state: Any, event: Event, key: str, reference: Reference, assumed_bp: int) -> Any:
+        if self.kind in ("count", "sum"):
+            amount = 1 if self.kind == "count" else int(event.data.get(self.field or "") or 0)
+            if self.over is None:
+                return (state or 0) + amount
+            return _add_to_buckets(state or [], event.time, amount, self.over)
+        seconds = event.time // 1000
+        if self.kind == "latest":
+            value = event.data.get(self.field or "")
+            if value is None or (state is not None and seconds < state[1]):
+                return state
+            return [value, seconds]
+        if self.kind == "first_time":
+            return seconds if state is None else min(state, seconds)
+        if self.kind == "last_time":
+            return seconds if state is None else max(state, seconds)
+        if self.kind == "median_gap":
+            return _insert_time(state or [], seconds)
+        assert self.kind == "next_order_date", self.kind
+        if reference.days_of_supply(key) is None:
+            return None  # not something that runs out: nothing to keep
+        return _fold_gap(state, seconds, sum(
+            line_margin(line, event.time, reference, assumed_bp)
+            for line in event.data.get("lines", ())
+            if _line_key(line, self.key or "sku", event.time, reference) == key
+        ))  # fmt: skip
+
+    def _read_one(self, state: Any, key: str, now: int, reference: Reference) -> Any:
+        if self.kind in ("count", "sum"):
+            if state is None:
+                return 0
+            return state if self.over is None else _sum_of_buckets(state, now, self.over)
+        if self.kind == "median_gap":
+            return _median_gap(state or [], self.min_samples, self.otherwise)
+        if state is None:
+            return None
+        if self.kind == "latest":
+            return state[0]
+        if self.kind in ("first_time", "last_time"):
+            return state * 1000
+        assert self.kind == "next_order_date", self.kind
+        return predicted_next(state, reference.days_of_supply(key), self.min_samples)
+
+
+def _bucket(over: int) -> int:
+    return max(over // 30, 60_000)
+
+
+def _add_to_buckets(buckets: list[list[int]], time: int, amount: int, over: int) -> list[list[int]]:
+    number = time // _bucket(over)
+    for pair in reversed(buckets):
+        if pair[0] == number:
+            pair[1] += amount
+            break
+    else:
+        buckets.append([number, amount])
+        buckets.sort()
+    oldest = buckets[-1][0] - over // _bucket(over) - 1
+    return [pair for pair in buckets if pair[0] >= oldest]
+
+
+def _sum_of_buckets(buckets: list[list[int]], now: int, over: int) -> int:
+    first = (now - over) // _bucket(over)
+    return sum(amount for number, amount in buckets if number > first)
+
+
+_TIMES_KEPT = 10
+
+
+def _insert_time(times: list[int], seconds: int) -> list[int]:
+    if seconds in times:
+        return times
+    times.append(seconds)
+    times.sort()
+    return times[-_TIMES_KEPT:]
+
+
+def _median_gap(times: list[int], min_samples: int, otherwise: int | None) -> int | None:
+    gaps = sorted(after - before for before, after in pairwise(times))
+    if not gaps or len(gaps) < min_samples:
+        return otherwise
+    middle = len(gaps) // 2
+    seconds = gaps[middle] if len(gaps) % 2 else (gaps[middle - 1] + gaps[middle]) // 2
+    return seconds * 1000
+
+
+_MICRO = 1_000_000
+_POOLED = 3
+"""Weight of the category's mean log gap, in gaps; measured on Complete Journey (docs/decisions.md)."""
+
+
+def _fold_gap(state: list[int] | None, seconds: int, margin: int) -> list[int]:
+    """Return [gaps, sum of log gap in days in millionths, last order in seconds, margin of the last order]."""
+    if state is None:
+        return [0, 0, seconds, margin]
+    gap = seconds - state[2]
+    if gap < DAY // 1000:  # the same shopping trip, or an order that arrives late
+        return state
+    # Millionths, rounded: sums must not depend on the order of additions.
+    return [state[0] + 1, state[1] + round(math.log(gap * 1000 / DAY) * _MICRO), seconds, margin]
+
+
+def pooled_gap(gaps: int, sum_log_gap: int, typical_days: float) -> int:
+    """Return the expected gap in milliseconds: exp((sum of log own gaps + 3 x log of the category's) / (n + 3)).
+
+    Rounded to a minute, so that it is the same number on every machine.
+    """
+    days = math.exp((sum_log_gap / _MICRO + _POOLED * math.log(typical_days)) / (gaps + _POOLED))
+    return round(days * 24 * 60) * 60_000
+
+
+def predicted_next(state: list[int], typical_days: float | None, min_samples: int) -> int | None:
+    """Return the expected instant of the next order, milliseconds, or None where the family does not run out."""
+    if typical_days is None:
+        return None
+    gaps, sum_log_gap, last, _ = state
+    gap = (
+        pooled_gap(gaps, sum_log_gap, typical_days) if gaps + 1 >= min_samples else round(typical_days * 1440) * 60_000
+    )
+    return last * 1000 + gap
+
+
+def events_of(features: Iterable[Feature]) -> frozenset[str]:
+    """Return the names of all events that some feature folds."""
+    return frozenset(name for feature in features for name in feature.events)
