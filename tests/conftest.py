@@ -1,0 +1,36 @@
+"""The brokers that tests share, started once and only when a test asks for them."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from orchestrator.runtime.embedded_broker import EmbeddedBroker, embedded_broker_unavailable
+from tests.kafka.broker import KafkaBroker, kafka_unavailable
+
+REQUIRED = "ORCHESTRATOR_REQUIRE_BROKERS"
+"""Set to anything, as CI does, it turns a broker that cannot be had from a skip into a failure."""
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaBroker]:
+    """One node of Apache Kafka for all tests, which keep apart by the names of their topics and groups."""
+    _skip_or_fail(kafka_unavailable())
+    with KafkaBroker() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[EmbeddedBroker]:
+    """One embedded broker for all tests, which keep apart by the names of their topics and groups."""
+    _skip_or_fail(embedded_broker_unavailable())
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+def _skip_or_fail(reason: str | None) -> None:
+    if reason is None:
+        return
+    if os.environ.get(REQUIRED):
+        pytest.fail(f"{reason} ({REQUIRED} is set)", pytrace=False)
+    pytest.skip(reason)
