@@ -1,0 +1,180 @@
+"""A topic, and all topics by name and by role, as `topics.yaml` declares them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from orchestrator.definitions.nodes import did_you_mean
+from orchestrator.runtime.errors import USAGE, OperatorError
+
+SINGLE_ROLES = ("profiles", "clock", "triggers", "decisions", "outcomes", "active", "dead_letters", "changelog")
+ROLES = ("input", "reference", *SINGLE_ROLES)
+
+# How many of a unit make a second.
+TIME_UNITS: Mapping[str, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Always:
+    """The event name every record of an input has."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventMapping:
+    """Which schema fields carry an event's name, time, id and customer.
+
+    `properties` maps the event's property to the schema field it comes from; None takes every other field under its own
+    name.
+    """
+
+    name: str | Always
+    time: str
+    id: str
+    customer: str
+    time_unit: str = "ms"
+    properties: Mapping[str, str] | None = None
+
+    def milliseconds(self, value: float) -> int:
+        """Return the instant in milliseconds for a value of the time field."""
+        if self.time_unit == "ms":
+            return int(value)
+        return int(value * 1_000 // TIME_UNITS[self.time_unit])
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The schema fields the mapping reads, without the properties."""
+        name = () if isinstance(self.name, Always) else (self.name,)
+        return (*name, self.time, self.id, self.customer)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic as declared; `config` holds values as Kafka stores them."""
+
+    name: str
+    role: str
+    key: str
+    partitions: int
+    replication_factor: int
+    partitioner: str
+    co_partitioned: bool
+    schema: str | None
+    config: Mapping[str, str]
+    events: EventMapping | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Every declared topic, by name and by role; `prefix` is what the names start with."""
+
+    all: tuple[Topic, ...]
+    prefix: str = ""
+
+    def __iter__(self) -> Iterator[Topic]:
+        return iter(self.all)
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def __contains__(self, name: object) -> bool:
+        return any(topic.name == name for topic in self.all)
+
+    def by_name(self, name: str) -> Topic:
+        """Return the topic of that name, or raise an OperatorError that offers the nearest one."""
+        for topic in self.all:
+            if topic.name == name:
+                return topic
+        names = [topic.name for topic in self.all]
+        raise OperatorError(f"no topic '{name}' in topics.yaml{did_you_mean(name, names)}", exit_code=USAGE)
+
+    def plain_name(self, name: str) -> str:
+        """Return a topic's name without the prefix, as definitions and metrics call it."""
+        return name.removeprefix(self.prefix)
+
+    def by_role(self, role: str) -> tuple[Topic, ...]:
+        """Return the topics of a role in the order declared."""
+        return tuple(topic for topic in self.all if topic.role == role)
+
+    def _single(self, role: str) -> Topic:
+        (topic,) = self.by_role(role)
+        return topic
+
+    @property
+    def inputs(self) -> tuple[Topic, ...]:
+        """What customers do: the firehose."""
+        return self.by_role("input")
+
+    @property
+    def references(self) -> tuple[Topic, ...]:
+        """What every process reads in full, such as products."""
+        return self.by_role("reference")
+
+    @property
+    def profiles(self) -> Topic:
+        """What is known about a customer."""
+        return self._single("profiles")
+
+    @property
+    def clock(self) -> Topic:
+        """The barriers."""
+        return self._single("clock")
+
+    @property
+    def triggers(self) -> Topic:
+        """What senders subscribe to."""
+        return self._single("triggers")
+
+    @property
+    def decisions(self) -> Topic:
+        """Every decision with its reasons."""
+        return self._single("decisions")
+
+    @property
+    def outcomes(self) -> Topic:
+        """One record per closed measurement window."""
+        return self._single("outcomes")
+
+    @property
+    def active(self) -> Topic:
+        """What holds a customer's slot now."""
+        return self._single("active")
+
+    @property
+    def dead_letters(self) -> Topic:
+        """What could not be read, and why."""
+        return self._single("dead_letters")
+
+    @property
+    def changelog(self) -> Topic:
+        """The state, from which a lost store is rebuilt."""
+        return self._single("changelog")
+
+    @property
+    def co_partitioned(self) -> tuple[Topic, ...]:
+        """The topics that share key, partition count and partitioner."""
+        return tuple(topic for topic in self.all if topic.co_partitioned)
+
+    @property
+    def partitions(self) -> int:
+        """The partition count all co-partitioned topics share."""
+        return self.co_partitioned[0].partitions
+
+    def with_prefix(self, prefix: str) -> Topics:
+        """Return the same topics with the prefix in front of every name, instead of the one they had."""
+        renamed = tuple(replace(topic, name=prefix + self.plain_name(topic.name)) for topic in self.all)
+        return Topics(renamed, prefix)
+
+    def with_partitions(self, partitions: int | None, replication: int | None = None) -> Topics:
+        """Return the same topics with another partition count where co-partitioned, and another replication for all."""
+        changed = tuple(
+            replace(
+                topic,
+                partitions=partitions if partitions and topic.co_partitioned else topic.partitions,
+                replication_factor=replication or topic.replication_factor,
+            )
+            for topic in self.all
+        )
+        return Topics(changed, self.prefix)
