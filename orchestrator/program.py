@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.policy import Policy
 from orchestrator.conditions import Condition
+from orchestrator.events import ERASED, PROFILE
 from orchestrator.features import Feature
-from orchestrator.moments.rules import Moment
+from orchestrator.moments.rules import Absence, Around, Calendar, EventMatch, Moment, Silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +32,126 @@ class Definitions:
     moments: Mapping[str, Moment] = field(default_factory=dict)
     campaigns: Mapping[str, Campaign] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What one event name means to one moment; `ends` are the matches that end an instance."""
+
+    moment: Moment
+    disorder: int
+    starts: bool
+    restarts: bool
+    ends: tuple[EventMatch, ...]
+    """Matches whose event ends an instance, before it opens or after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Everything an event of one name can change."""
+
+    folds: tuple[Feature, ...] = ()
+    roles: tuple[Role, ...] = ()
+
+
+BUILT_IN = frozenset(
+    {PROFILE, ERASED, "order.placed", "order.cancelled", "order.returned", "message.sent", "customer.unsubscribed"}
+)
+"""Events that the engine itself understands: profiles, measurement, caps and consent."""
+
+
+class Program:
+    """Definitions, ready to run: dispatch tables by event name, campaigns by the moment they answer."""
+
+    def __init__(self, definitions: Definitions, topics: Mapping[str, str]) -> None:
+        """Compile definitions; `topics` names the topic that each event name comes from."""
+        self.definitions = definitions
+        self.version = definitions.version
+        self.policy = definitions.policy
+        self.features = definitions.features
+        self.segments = definitions.segments
+        self.moments = definitions.moments
+        self.campaigns = definitions.campaigns
+        self._topics = topics
+        self.disorder = {moment.name: self._disorder_of(moment) for moment in self.moments.values()}
+        """How long an instance of a moment waits beyond its due instant for stragglers, milliseconds."""
+        policy = self.policy
+        self.order_disorder = policy.disorder.get(topics.get("order.placed", ""), policy.default_disorder)
+        """How long a measurement window waits beyond its end for stragglers, milliseconds."""
+        self.order = {name: place for place, name in enumerate(self.moments)}
+        self.answers: dict[str, tuple[Campaign, ...]] = {
+            name: tuple(sorted((c for c in self.campaigns.values() if name in c.when), key=lambda c: c.name))
+            for name in self.moments
+        }
+        self.calendars = tuple(m for m in self.moments.values() if isinstance(m.shape, Calendar))
+        self.longest_cap = max((cap.per for cap in policy.caps), default=0)
+        self.longest_late = max([*policy.accept_late.values(), policy.default_accept_late])
+        self._dispatch = {name: self._compile(name) for name in self._event_names()}
+        self.relevant = frozenset(self._dispatch) | BUILT_IN
+        """The event names that can change anything; all others need not even be decoded further."""
+
+    def dispatch(self, event: str) -> Dispatch:
+        """Return what an event of this name can change."""
+        return self._dispatch.get(event, _NOTHING)
+
+    def accept_late(self, event: str) -> int:
+        """Return how long after its time an event of this name still corrects, milliseconds."""
+        return self.policy.accept_late.get(self._topics.get(event, ""), self.policy.default_accept_late)
+
+    def _event_names(self) -> set[str]:
+        names = {name for feature in self.features.values() for name in feature.events}
+        for moment in self.moments.values():
+            for match in (*_starts(moment), *_ends(moment)):
+                names.update(match.events)
+            if isinstance(moment.shape, Around):
+                names.update(self.features[moment.shape.date].events)
+        return names
+
+    def _compile(self, event: str) -> Dispatch:
+        folds = tuple(feature for feature in self.features.values() if event in feature.events)
+        roles = []
+        for moment in self.moments.values():
+            shape = moment.shape
+            ends = tuple(match for match in _ends(moment) if event in match.events)
+            starts = any(event in match.events for match in _starts(moment))
+            restarts = starts
+            if isinstance(shape, Absence):
+                restarts = shape.restarts_on is not None and event in shape.restarts_on.events
+            elif isinstance(shape, Around):
+                starts = restarts = event in self.features[shape.date].events
+            if starts or restarts or ends:
+                roles.append(Role(moment, self.disorder[moment.name], starts, restarts, ends))
+        return Dispatch(folds, tuple(roles))
+
+    def _disorder_of(self, moment: Moment) -> int:
+        """Return how long to wait for stragglers: the most that any topic needs whose events could still end it."""
+        policy = self.policy
+        if isinstance(moment.shape, Calendar):
+            return 0
+        names = {name for match in _ends(moment) for name in match.events}
+        return max(
+            (policy.disorder.get(self._topics.get(name, ""), policy.default_disorder) for name in names), default=0
+        )
+
+
+_NOTHING = Dispatch()
+
+
+def _starts(moment: Moment) -> tuple[EventMatch, ...]:
+    shape = moment.shape
+    if isinstance(shape, Absence):
+        return (shape.starts_on,) if shape.restarts_on is None else (shape.starts_on, shape.restarts_on)
+    return (shape.event,) if isinstance(shape, Silence) else ()
+
+
+def _ends(moment: Moment) -> tuple[EventMatch, ...]:
+    shape = moment.shape
+    if isinstance(shape, Absence):
+        own: tuple[EventMatch, ...] = (shape.unless,)
+    elif isinstance(shape, Silence):
+        own = (shape.event,)
+    elif isinstance(shape, Around) and shape.unless is not None:
+        own = (shape.unless,)
+    else:
+        own = ()
+    return own + moment.cancelled_by

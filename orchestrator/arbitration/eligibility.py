@@ -1,0 +1,144 @@
+"""May this campaign speak to this customer now: one check after the other, each with the value it saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from orchestrator.arbitration.campaign import Campaign
+from orchestrator.civil import period_of, quiet_until, to_local, zone_for
+from orchestrator.conditions import readable
+from orchestrator.customer import Customer, Instance
+from orchestrator.events import DAY
+from orchestrator.identity import draw
+from orchestrator.moments.rules import Moment
+from orchestrator.program import Program
+from orchestrator.reasons import Reason
+from orchestrator.records import Candidate, Check
+from orchestrator.reference import Reference
+from orchestrator.view import CustomerView
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """One customer at one instant, as every candidate of one decision sees it."""
+
+    program: Program
+    reference: Reference
+    customer: Customer
+    customer_id: str
+    now: int
+    zone: ZoneInfo
+    held_out: bool
+
+
+def situation_of(program: Program, reference: Reference, customer: Customer, customer_id: str, now: int) -> Situation:
+    """Return the situation that all candidates of a decision share."""
+    policy = program.policy
+    profile = customer.profile
+    zone = zone_for(profile and profile.time_zone, profile and profile.country, policy)
+    period = period_of(now, policy.holdout_rotate)
+    held_out = draw("holdout", customer_id, period) < policy.holdout_bp
+    return Situation(program, reference, customer, customer_id, now, zone, held_out)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found; `retry_at` is the instant at which it can answer differently by itself, None if none."""
+
+    passed: bool
+    saw: str
+    retry_at: int | None = None
+
+
+def examine(situation: Situation, campaign: Campaign, moment: Moment, key: str, instance: Instance) -> Candidate:
+    """Return the candidate with every check up to the first that failed; its reason is `chosen` if none did."""
+    checks: list[Check] = []
+    reason, saw, retry_at = Reason.CHOSEN, "", None
+    for failure, check in _CHECKS:
+        finding = check(situation, campaign, moment, key)
+        if finding is None:
+            continue
+        checks.append(Check(failure.value, finding.passed, finding.saw))
+        if not finding.passed:
+            reason, saw, retry_at = failure, finding.saw, finding.retry_at
+            if failure is Reason.NOT_ELIGIBLE and finding.retry_at is None:
+                reason = Reason.UNKNOWN_VALUE
+                retry_at = situation.now + DAY
+            break
+    return Candidate(
+        campaign.name,
+        moment.name,
+        key,
+        instance.due,
+        reason.value,
+        saw,
+        retry_at,
+        0.0,
+        campaign.priority,
+        tuple(checks),
+    )
+
+
+def _consent(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+    channel = f"{campaign.send.channel}/{campaign.send.purpose}"
+    granted = s.customer.consents.get(channel)
+    if granted is None:
+        return Finding(passed=False, saw=f"no record for {channel}")
+    return Finding(granted[0], f"{channel} {'granted' if granted[0] else 'refused'}")
+
+
+def _holdout(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+    if s.program.policy.holdout_bp == 0:
+        return None
+    return Finding(not s.held_out, period_of(s.now, s.program.policy.holdout_rotate))
+
+
+def _slot(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+    window = s.customer.window
+    if window is None:
+        return Finding(passed=True, saw="free")
+    return Finding(passed=False, saw=window.campaign, retry_at=window.end + s.program.order_disorder)
+
+
+def _caps(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+    if not s.program.policy.caps:
+        return None
+    worst: Finding | None = None
+    for cap in s.program.policy.caps:
+        if cap.channel not in (None, campaign.send.channel):
+            continue
+        sent = sorted(at for at, channel in s.customer.sent if at > s.now - cap.per and cap.channel in (None, channel))
+        if len(sent) >= cap.max:
+            free_at = sent[-cap.max] + cap.per
+            if worst is None or free_at > (worst.retry_at or 0):
+                worst = Finding(False, f"{len(sent)} in {readable(cap.per, 'duration')}, at most {cap.max}", free_at)
+    return worst or Finding(passed=True, saw=f"{len(s.customer.sent)} counted")
+
+
+def _quiet_hours(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+    quiet = s.program.policy.quiet_hours
+    if quiet is None:
+        return None
+    until = quiet_until(s.now, quiet, s.zone)
+    return Finding(until is None, f"{to_local(s.now, s.zone):%H:%M} {s.zone.key}", until)
+
+
+def _audience(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:
+    if campaign.only_if is None:
+        return None
+    view = CustomerView(s.program, s.reference, s.customer, s.now, moment, key)
+    truth = campaign.only_if.holds(view)
+    # Features change without a timer of ours, so an answer of no is looked at again after a day, not sooner.
+    return Finding(truth is True, campaign.only_if.saw(view), None if truth is None else s.now + DAY)
+
+
+_CHECKS = (
+    (Reason.NO_CONSENT, _consent),
+    (Reason.HOLDOUT, _holdout),
+    (Reason.SLOT_HELD, _slot),
+    (Reason.CAP, _caps),
+    (Reason.QUIET_HOURS, _quiet_hours),
+    (Reason.NOT_ELIGIBLE, _audience),
+)
+"""The checks in their order, each named by the reason it gives when it fails."""

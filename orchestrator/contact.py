@@ -1,0 +1,41 @@
+"""What a customer allowed us and what we know of them: profile and consent; opt-outs act on arrival, opt-ins by time."""
+
+from __future__ import annotations
+
+from orchestrator.customer import Customer, Profile
+from orchestrator.events import Event
+
+
+def learn_profile(customer: Customer, event: Event) -> bool:
+    """Take over a profile record, unless a newer one is known; return whether any consent changed."""
+    data = event.data
+    changed = False
+    for consent in data.get("consents", ()):
+        changed |= give_consent(
+            customer, f"{consent['channel']}/{consent['purpose']}", consent["granted"], consent["at"]
+        )
+    known = customer.profile
+    if known is None or event.time >= known.updated_at:
+        customer.profile = Profile(
+            event.time,
+            data.get("birth_date"),
+            data.get("time_zone"),
+            data.get("country"),
+            data.get("city"),
+            data.get("attributes") or {},
+        )
+    return changed
+
+
+def give_consent(customer: Customer, channel: str, granted: bool, at: int) -> bool:
+    """Keep one consent; return whether it changed.
+
+    An opt-out acts whatever its time, for the customer said no; an opt-in only if it is not older than what is known.
+    """
+    known = customer.consents.get(channel)
+    if known is not None and known[0] == granted:
+        return False
+    if granted and known is not None and at < known[1]:
+        return False
+    customer.consents[channel] = (granted, at)
+    return True

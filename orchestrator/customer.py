@@ -1,0 +1,187 @@
+"""What we know: one customer's state, its sections decoded only when touched, and its versioned bytes.
+
+The layout was decided by measuring it at 1.5 KB per customer (`bench/state_layout.py`, docs/decisions.md): the core is
+decoded whole, every feature and every moment's instances stay raw msgpack until something asks for them, and what was not
+touched is written back as it came.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from orchestrator.events import FOREVER
+
+STATE_VERSION = 1
+"""The version byte in front of every stored state."""
+
+WAITING, OPEN = 0, 1
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class UnknownStateVersion(Exception):
+    """A state written by a newer version of this program: refuse to start rather than to guess."""
+
+
+class Instance(msgspec.Struct, array_like=True, gc=False):
+    """One moment instance that waits or is open; its key is the name it is filed under.
+
+    `due` is the instant at which it opens or opened; `until` the instant from which it is stale; `reason` and `by` why it
+    was not answered so far.
+    """
+
+    state: int
+    started: int
+    due: int
+    until: int
+    reason: str = ""
+    by: str = ""
+
+
+class Answered(msgspec.Struct, array_like=True, gc=False):
+    """An instance that a decision answered, kept while late data can still prove it wrong."""
+
+    moment: str
+    key: str
+    started: int
+    opened: int
+    decision_id: str
+    campaign: str
+    trigger_id: str = ""
+    decided_at: int = 0
+
+
+class Window(msgspec.Struct, array_like=True, gc=False):
+    """One measurement window, running or closed; `orders` maps an order to [paid, earned] in minor units."""
+
+    decision_id: str
+    campaign: str
+    control: bool
+    moment: str
+    start: int
+    end: int
+    cost: int
+    version: str
+    revision: int = -1
+    orders: dict[str, tuple[int, int]] = {}
+    unsubscribed: bool = False
+    contaminated: bool = False
+    void: bool = False
+
+
+class Profile(msgspec.Struct, array_like=True, gc=False):
+    """What the customer's profile says; consents map `channel/purpose` to (granted, since)."""
+
+    updated_at: int = -FOREVER
+    birth_date: str | None = None
+    time_zone: str | None = None
+    country: str | None = None
+    city: str | None = None
+    attributes: dict[str, str] = {}
+
+
+class Customer(msgspec.Struct, array_like=True, dict=True):
+    """One customer's state; mutable, owned by whoever decides for this customer.
+
+    `now` is the latest instant evaluated; `decide_at` the next instant at which a decision is due; `sent` the (instant,
+    channel) of messages that count for caps; `seen` maps fingerprints of event ids to when they may be forgotten;
+    `latest` the latest time of the events that keep a moment from starting; `years` the last calendar year opened;
+    `recorded` stands for the last decision recorded; `fires` the earliest instant at which each moment needs to be looked
+    at.
+    """
+
+    now: int = -FOREVER
+    decide_at: int = FOREVER
+    window: Window | None = None
+    profile: Profile | None = None
+    consents: dict[str, tuple[bool, int]] = {}
+    sent: list[tuple[int, str]] = []
+    seen: dict[int, int] = {}
+    latest: dict[str, int] = {}
+    years: dict[str, int] = {}
+    picked: dict[str, int] = {}
+    recorded: int = 0
+    answered: list[Answered] = []
+    fires: dict[str, int] = {}
+    raw_closed: msgspec.Raw = msgspec.Raw(b"\x90")
+    raw_facts: dict[str, msgspec.Raw] = {}
+    raw_instances: dict[str, msgspec.Raw] = {}
+
+    def __post_init__(self) -> None:
+        self._facts: dict[str, Any] = {}
+        self._instances: dict[str, dict[str, Instance]] = {}
+        self._closed: list[Window] | None = None
+
+    def fact(self, feature: str) -> Any:
+        """Return a feature's state, None before it has one."""
+        try:
+            return self._facts[feature]
+        except KeyError:
+            raw = self.raw_facts.get(feature)
+            state = None if raw is None else msgspec.msgpack.decode(raw)
+            self._facts[feature] = state
+            return state
+
+    def set_fact(self, feature: str, state: Any) -> None:
+        """Keep a feature's state."""
+        self._facts[feature] = state
+
+    def instances(self, moment: str) -> dict[str, Instance]:
+        """Return a moment's instances by key; changes to it are kept."""
+        try:
+            return self._instances[moment]
+        except KeyError:
+            raw = self.raw_instances.get(moment)
+            found = {} if raw is None else _instances_decoder.decode(raw)
+            self._instances[moment] = found
+            return found
+
+    @property
+    def closed(self) -> list[Window]:
+        """The closed windows that returns may still amend, oldest first; changes to the list are kept."""
+        if self._closed is None:
+            self._closed = _windows_decoder.decode(self.raw_closed)
+        return self._closed
+
+    @property
+    def next_due(self) -> int:
+        """The earliest instant at which time alone changes something, FOREVER when nothing waits."""
+        due = self.decide_at
+        for instant in self.fires.values():
+            if instant < due:
+                due = instant
+        return due
+
+    def to_bytes(self) -> bytes:
+        """Return the state with its version byte; sections that were not touched are copied as they came."""
+        for name, state in self._facts.items():
+            if state is None:
+                self.raw_facts.pop(name, None)
+            else:
+                self.raw_facts[name] = msgspec.Raw(_encoder.encode(state))
+        for moment, instances in self._instances.items():
+            if instances:
+                self.raw_instances[moment] = msgspec.Raw(_encoder.encode(instances))
+            else:
+                self.raw_instances.pop(moment, None)
+        if self._closed is not None:
+            self.raw_closed = msgspec.Raw(_encoder.encode(self._closed))
+        return _VERSION_BYTE + _encoder.encode(self)
+
+
+_VERSION_BYTE = bytes([STATE_VERSION])
+_decoder = msgspec.msgpack.Decoder(Customer)
+_instances_decoder = msgspec.msgpack.Decoder(dict[str, Instance])
+_windows_decoder = msgspec.msgpack.Decoder(list[Window])
+
+
+def customer_from_bytes(data: bytes) -> Customer:
+    """Return the customer that `to_bytes` wrote; raises UnknownStateVersion for a newer envelope."""
+    if data[0] != STATE_VERSION:
+        message = (
+            f"a stored state has version {data[0]}, this program knows up to {STATE_VERSION}: run the newer program"
+        )
+        raise UnknownStateVersion(message)
+    return _decoder.decode(memoryview(data)[1:])

@@ -1,0 +1,85 @@
+"""How events move a moment's instances: what they end, what they start and what they restart.
+
+Every function changes the instances it is given (one moment of one customer, by key) and returns the instances that had
+opened, or would have, and are over; those that end while they wait leave no trace, for nothing was ever due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orchestrator.customer import OPEN, WAITING, Instance
+from orchestrator.events import FOREVER
+from orchestrator.moments.rules import Moment
+from orchestrator.reasons import Reason
+from orchestrator.records import EndedMoment
+
+MAX_INSTANCES = 100
+"""Instances of one moment that wait at once for one customer; beyond, the one that started first is let go."""
+
+
+def ended(moment: Moment, key: str, instance: Instance, state: str, reason: str, by: str = "") -> EndedMoment:
+    """Return the record of an instance that is over."""
+    return EndedMoment(moment.name, key, instance.started, instance.due, state, reason, by)
+
+
+def end_instances(
+    moment: Moment, instances: dict[str, Instance], keys: Iterable[str], time: int, by: str
+) -> list[EndedMoment]:
+    """End the instances with these keys that an event at `time` ends; return those that had opened.
+
+    An event before an instance's start ends nothing. One after the due instant of an instance that still waits (its
+    clock has not come that far) ends a moment that opened and was never acted on.
+    """
+    over = []
+    for key in keys:
+        instance = instances.get(key)
+        if instance is None or time < instance.started:
+            continue
+        del instances[key]
+        opened = instance.state == OPEN or time > instance.due
+        if opened and not (instance.state == WAITING and moment.pick_one is not None):
+            over.append(ended(moment, key, instance, "cancelled", Reason.CANCELLED, by))
+    return over
+
+
+def start_instance(
+    moment: Moment, instances: dict[str, Instance], key: str, new: Instance, *, restarts: bool, by: str
+) -> list[EndedMoment]:
+    """File a new waiting instance under its key, or restart the one there; return the one that was over by that.
+
+    An event older than the start of what waits changes nothing. Coming back to a moment that is open, or past its due
+    instant, ends it: the same key left again is another instance.
+    """
+    there = instances.get(key)
+    over: list[EndedMoment] = []
+    if there is not None:
+        if new.started <= there.started:
+            return over
+        if there.state == WAITING and new.started <= there.due:
+            if not restarts:
+                return over
+        else:
+            over = end_instances(moment, instances, (key,), new.started, by)
+    instances[key] = new
+    if len(instances) > MAX_INSTANCES:
+        waiting = [k for k, instance in instances.items() if instance.state == WAITING]
+        del instances[min(waiting, key=lambda k: (instances[k].started, k))]
+    return over
+
+
+def look_at(moment: Moment, instances: dict[str, Instance], disorder: int, pick_from: int) -> int:
+    """Return the earliest instant at which time alone moves one of the instances, FOREVER when none.
+
+    `pick_from` is the instant from which the next of a `pick_one` moment may open, FOREVER while one is open.
+    """
+    earliest = FOREVER
+    for instance in instances.values():
+        if instance.state == OPEN:
+            at = instance.until
+        elif moment.pick_one is not None:
+            at = min(max(instance.due + disorder, pick_from), instance.until)
+        else:
+            at = instance.due + disorder
+        earliest = min(earliest, at)
+    return earliest

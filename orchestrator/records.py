@@ -1,0 +1,141 @@
+"""What a decision leaves behind, field by field as the schemas of the output topics say; times in milliseconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Check(msgspec.Struct, frozen=True, gc=False):
+    """One check and the value it saw."""
+
+    check: str
+    passed: bool
+    saw: str
+
+
+class Candidate(msgspec.Struct, frozen=True, gc=False):
+    """One campaign that could have answered one open moment, and why it did or did not."""
+
+    campaign: str
+    moment: str
+    moment_key: str
+    opened_at: int
+    reason: str
+    saw: str = ""
+    retry_at: int | None = None
+    propensity: float = 0.0
+    priority: int = 0
+    checks: tuple[Check, ...] = ()
+
+
+class EndedMoment(msgspec.Struct, frozen=True, gc=False):
+    """A moment instance whose life ended."""
+
+    moment: str
+    moment_key: str
+    started_at: int
+    opened_at: int
+    state: str
+    reason: str
+    by: str = ""
+
+
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """One decision about one customer, also when it is none."""
+
+    decision_id: str
+    customer_id: str
+    decided_at: int
+    kind: str
+    arm: str
+    reason: str
+    definitions_version: str
+    campaign: str | None = None
+    window_until: int | None = None
+    trigger_id: str | None = None
+    voids: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+    ended: tuple[EndedMoment, ...] = ()
+    policy_version: str = ""
+
+
+class Trigger(msgspec.Struct, frozen=True, gc=False):
+    """What we ask a sender to do, or to take back."""
+
+    trigger_id: str
+    decision_id: str
+    customer_id: str
+    campaign: str
+    channel: str
+    template: str
+    moment: str
+    moment_key: str
+    opened_at: int
+    decided_at: int
+    valid_until: int
+    window_until: int
+    definitions_version: str
+    action: str = "send"
+    step: str = ""
+    content: dict[str, str] = {}
+
+
+class CampaignOutcome(msgspec.Struct, frozen=True, gc=False):
+    """What a customer did in one measurement window; money in minor units."""
+
+    outcome_id: str
+    revision: int
+    decision_id: str
+    customer_id: str
+    campaign: str
+    arm: str
+    moment: str
+    window_from: int
+    window_until: int
+    orders: int
+    revenue: int
+    margin: int
+    cost: int
+    unsubscribed: bool
+    contaminated: bool
+    void: bool
+    definitions_version: str
+
+
+class ActiveCampaign(msgspec.Struct, frozen=True, gc=False):
+    """What holds a customer's slot now."""
+
+    customer_id: str
+    decision_id: str
+    campaign: str
+    arm: str
+    held_from: int
+    held_until: int
+
+
+class Effects:
+    """Everything one customer's step emits, in order; `active` is the slot after it: a record, None when free, or
+    unchanged when nothing was said.
+    """
+
+    __slots__ = ("active", "active_changed", "decisions", "outcomes", "triggers")
+
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+        self.triggers: list[Trigger] = []
+        self.outcomes: list[CampaignOutcome] = []
+        self.active: ActiveCampaign | None = None
+        self.active_changed = False
+
+    def hold(self, active: ActiveCampaign | None) -> None:
+        """Say what holds the slot now, None when it is free."""
+        self.active = active
+        self.active_changed = True
+
+
+def to_record(value: msgspec.Struct) -> dict[str, Any]:
+    """Return a value as the plain dict that Avro writes."""
+    record: dict[str, Any] = msgspec.to_builtins(value)
+    return record

@@ -1,0 +1,65 @@
+"""What a condition can ask about one customer at one instant, perhaps about one moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.customer import Customer
+from orchestrator.moments.rules import Moment
+from orchestrator.program import Program
+from orchestrator.reference import Reference
+
+
+class CustomerView:
+    """Answers conditions from a customer's state; unknown is None."""
+
+    __slots__ = ("customer", "key", "moment", "now", "program", "reference")
+
+    def __init__(
+        self,
+        program: Program,
+        reference: Reference,
+        customer: Customer,
+        now: int,
+        moment: Moment | None = None,
+        key: str = "",
+    ) -> None:
+        self.program = program
+        self.reference = reference
+        self.customer = customer
+        self.now = now
+        self.moment = moment
+        self.key = key
+
+    def read(self, source: str, name: str, key: str | None) -> Any:
+        """Return a value by its source and name, None when it is unknown."""
+        if source == "feature":
+            return self.feature(name, key)
+        if source == "profile":
+            profile = self.customer.profile
+            if profile is None:
+                return None
+            return getattr(profile, name, None) if name in _PROFILE_FIELDS else profile.attributes.get(name)
+        if source == "moment":
+            return self.key or None
+        if source == "product":
+            product = self.reference.product(self.key, self.now)
+            return getattr(product, name, None)
+        return None
+
+    def feature(self, name: str, key: str | None = None) -> Any:
+        """Return a feature's value; a keyed one without a key is asked for the moment's own key."""
+        feature = self.program.features[name]
+        if feature.kind == "age_of":
+            since = self.feature(feature.of or "", key)
+            return None if since is None else self.now - since
+        if feature.key is not None and key is None:
+            key = self.key
+        return feature.read(self.customer.fact(name), key, self.now, self.reference)
+
+    def in_segment(self, name: str) -> bool | None:
+        """Return whether the customer is in a segment now, None when that is unknown."""
+        return self.program.segments[name].condition.holds(self)
+
+
+_PROFILE_FIELDS = frozenset({"birth_date", "time_zone", "country", "city"})
