@@ -72,7 +72,7 @@ def birthday_in(year: int, born: date, feb_29: str) -> date:
 
 
 def next_window(rule: Calendar, born: date, zone: ZoneInfo, after: int, after_year: int) -> tuple[int, int, int]:
-    """Return (year, opens, closes) of the first window of a later year than `after_year` that closes after an instant."""
+    """Return (year, opens, closes) of the first window that closes after an instant, in a year after `after_year`."""
     year = max(to_local(after, zone).year - 1, after_year + 1, born.year + 1)
     while True:
         day = birthday_in(year, born, rule.feb_29)

@@ -1,4 +1,4 @@
-"""What a customer allowed us and what we know of them: profile and consent; opt-outs act on arrival, opt-ins by time."""
+"""What a customer allowed us and what we know of them: consent and profile."""
 
 from __future__ import annotations
 

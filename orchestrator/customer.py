@@ -1,8 +1,8 @@
 """What we know: one customer's state, its sections decoded only when touched, and its versioned bytes.
 
 The layout was decided by measuring it at 1.5 KB per customer (`bench/state_layout.py`, docs/decisions.md): the core is
-decoded whole, every feature and every moment's instances stay raw msgpack until something asks for them, and what was not
-touched is written back as it came.
+decoded whole, every feature and every moment's instances stay raw msgpack until something asks for them, and what was
+not touched is written back as it came.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ WAITING, OPEN = 0, 1
 _encoder = msgspec.msgpack.Encoder()
 
 
-class UnknownStateVersion(Exception):
+class UnknownStateVersionError(Exception):
     """A state written by a newer version of this program: refuse to start rather than to guess."""
 
 
 class Instance(msgspec.Struct, array_like=True, gc=False):
     """One moment instance that waits or is open; its key is the name it is filed under.
 
-    `due` is the instant at which it opens or opened; `until` the instant from which it is stale; `reason` and `by` why it
-    was not answered so far.
+    `due` is the instant at which it opens or opened; `until` the instant from which it is stale; `reason` and `by` why
+    it was not answered so far.
     """
 
     state: int
@@ -88,8 +88,8 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
     `now` is the latest instant evaluated; `decide_at` the next instant at which a decision is due; `sent` the (instant,
     channel) of messages that count for caps; `seen` maps fingerprints of event ids to when they may be forgotten;
     `latest` the latest time of the events that keep a moment from starting; `years` the last calendar year opened;
-    `recorded` stands for the last decision recorded; `fires` the earliest instant at which each moment needs to be looked
-    at.
+    `picked` the last opening of a `pick_one` moment; `recorded` stands for the last decision recorded; `fires` the
+    earliest instant at which each moment needs to be looked at.
     """
 
     now: int = -FOREVER
@@ -178,10 +178,8 @@ _windows_decoder = msgspec.msgpack.Decoder(list[Window])
 
 
 def customer_from_bytes(data: bytes) -> Customer:
-    """Return the customer that `to_bytes` wrote; raises UnknownStateVersion for a newer envelope."""
+    """Return the customer that `to_bytes` wrote; raises UnknownStateVersionError for a newer envelope."""
     if data[0] != STATE_VERSION:
-        message = (
-            f"a stored state has version {data[0]}, this program knows up to {STATE_VERSION}: run the newer program"
-        )
-        raise UnknownStateVersion(message)
+        message = f"a stored state has version {data[0]}, this program knows {STATE_VERSION}: run the newer program"
+        raise UnknownStateVersionError(message)
     return _decoder.decode(memoryview(data)[1:])

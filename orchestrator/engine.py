@@ -14,13 +14,13 @@ from orchestrator.civil import next_window, parse_birth_date, zone_for
 from orchestrator.conditions import Condition
 from orchestrator.contact import give_consent, learn_profile
 from orchestrator.customer import OPEN, WAITING, Answered, Customer, Instance, Window
-from orchestrator.events import ERASED, FOREVER, PROFILE, Event
+from orchestrator.events import FOREVER, PROFILE, Event
 from orchestrator.features import keys_of
 from orchestrator.identity import fingerprint, identify
 from orchestrator.measurement import active_of, outcome_of, place_order, undo_order
 from orchestrator.moments.detect import end_instances, ended, look_at, start_instance
 from orchestrator.moments.rules import Absence, Around, Calendar, Moment, Silence
-from orchestrator.moments.wake import Woken, may_pick_from, wake, wake_and_pick
+from orchestrator.moments.wake import Holds, Woken, may_pick_from, wake, wake_and_pick
 from orchestrator.program import Program, Role
 from orchestrator.reasons import Reason
 from orchestrator.records import Decision, Effects, EndedMoment, Trigger
@@ -148,7 +148,7 @@ class _Step:
             self.customer.picked[moment.name] = now
         return woken
 
-    def _holds(self, moment: Moment):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a closure, typed at its use
+    def _holds(self, moment: Moment) -> Holds:
         def holds(condition: Condition, key: str) -> tuple[bool | None, str]:
             view = CustomerView(self.program, self.reference, self.customer, self.customer.now, moment, key)
             return condition.holds(view), condition.saw(view)
@@ -174,8 +174,10 @@ class _Step:
                 customer.years[moment.name] = max(int(key), customer.years.get(moment.name, 0))
         for key in [key for key, instance in instances.items() if instance.state == WAITING]:
             del instances[key]
-        born = parse_birth_date(profile and profile.birth_date, shape.ignore_dates)
-        if born is None or profile is None:
+        if profile is None:
+            return
+        born = parse_birth_date(profile.birth_date, shape.ignore_dates)
+        if born is None:
             return
         zone = zone_for(profile.time_zone, profile.country, self.program.policy)
         year, opens, closes = next_window(shape, born, zone, now, customer.years.get(moment.name, 0))
@@ -277,7 +279,7 @@ class _Step:
         moment, shape = role.moment, role.moment.shape
         over: list[EndedMoment] = []
         for key in ("",) if moment.key is None else keys_of(event, moment.key, self.reference):
-            new = self._waiting(moment, key, event, instances)
+            new = self._waiting(moment, key, event)
             if new is None:
                 continue
             if isinstance(shape, Absence) and (role.restarts and not role.starts) and key not in instances:
@@ -286,7 +288,7 @@ class _Step:
             over += start_instance(moment, instances, key, new, restarts=restarts, by=event.name)
         return over
 
-    def _waiting(self, moment: Moment, key: str, event: Event, instances: dict[str, Instance]) -> Instance | None:
+    def _waiting(self, moment: Moment, key: str, event: Event) -> Instance | None:
         """Return the instance that an event starts, or None when there is nothing to wait for."""
         shape = moment.shape
         if isinstance(shape, Absence):
@@ -322,7 +324,7 @@ class _Step:
         return max(latest.get(f"{moment.name}/", -FOREVER), latest.get(f"{moment.name}/{key}", -FOREVER)) >= time
 
     def _retract(self, moment: Moment, keys: Iterable[str] | None, event: Event) -> None:
-        """Take back what late data proves wrong: an event at or before the instant a moment opened would have ended it."""
+        """Take back what late data proves wrong: an event from before a moment opened that would have ended it."""
         customer = self.customer
         if not customer.answered:
             return
@@ -402,9 +404,8 @@ class _Step:
         customer.window = window
         customer.fires[SLOT] = end + self.program.order_disorder
         self.effects.hold(active_of(window, self.customer_id))
-        trigger_id = (
-            "" if control else self._trigger_id(campaign.name, winner.moment.name, winner.key, winner.instance.due)
-        )
+        cause = (self.customer_id, campaign.name, winner.moment.name, winner.key, winner.instance.due, "")
+        trigger_id = "" if control else identify(*cause)
         over = []
         for option in verdict.options:
             also = option.campaign is campaign and option.moment is winner.moment
@@ -503,9 +504,6 @@ class _Step:
             )
         )
 
-    def _trigger_id(self, campaign: str, moment: str, key: str, opened: int) -> str:
-        return identify(self.customer_id, campaign, moment, key, opened, "")
-
     def _trigger(self, answered: Answered, window: Window, now: int, action: str, valid_until: int = 0) -> Trigger:
         send = self.program.campaigns[answered.campaign].send
         moment = self.program.moments[answered.moment]
@@ -526,8 +524,3 @@ class _Step:
             action=action,
             content={moment.key: answered.key} if moment.key else {},
         )
-
-
-def is_erasure(event: Event) -> bool:
-    """Return whether an event asks for the customer to be forgotten."""
-    return event.name == ERASED

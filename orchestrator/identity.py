@@ -1,4 +1,4 @@
-"""Ids from causes and chance from ids: the same cause gives the same id and the same draw, whatever crashed in between."""
+"""Ids from causes and chance from ids: the same cause gives the same id and draw, whatever crashed in between."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What a customer did in a measurement window: every order in it counts, in treatment and control alike.
 
-No click is asked for and no order attributed: the outcome is the customer's whole margin between the decision and the end
-of the window (intention to treat). A closed window can still be amended by late orders and returns for as long as the
-policy's `amend_for` says; each amendment is the next revision of the same outcome.
+No click is asked for and no order attributed: the outcome is the customer's whole margin between the decision and the
+end of the window (intention to treat). A closed window can still be amended by late orders and returns for as long as
+the policy's `amend_for` says; each amendment is the next revision of the same outcome.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ def order_value(event: Event, reference: Reference, assumed_bp: int) -> tuple[in
 
 def place_order(customer: Customer, event: Event, reference: Reference, assumed_bp: int) -> list[Window]:
     """Count an order in the windows it falls into; return the closed ones that this amends."""
-    return [
-        window
-        for window, closed in _windows(customer)
-        if window.start <= event.time < window.end
-        and window.orders.setdefault(event.data["order_id"], value := order_value(event, reference, assumed_bp))
-        is value
-        and closed
-    ]
+    amended = []
+    for window, closed in _windows(customer):
+        if window.start <= event.time < window.end and event.data["order_id"] not in window.orders:
+            window.orders[event.data["order_id"]] = order_value(event, reference, assumed_bp)
+            if closed:
+                amended.append(window)
+    return amended
 
 
 def undo_order(customer: Customer, event: Event, reference: Reference, assumed_bp: int) -> list[Window]:

@@ -100,9 +100,8 @@ def _settle(option: Option, winner: Option, arm: Reason) -> Option:
     if option is winner:
         settled = msgspec.structs.replace(option.candidate, reason=arm.value, propensity=1.0)
     elif option.candidate.reason == Reason.CHOSEN:
-        settled = msgspec.structs.replace(
-            option.candidate, reason=Reason.OUTRANKED.value, saw=winner.candidate.campaign
-        )
+        by = winner.candidate.campaign
+        settled = msgspec.structs.replace(option.candidate, reason=Reason.OUTRANKED.value, saw=by)
     else:
         return option
     return Option(option.campaign, option.moment, option.key, option.instance, settled)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.civil import period_of, quiet_until, to_local, zone_for
 from orchestrator.conditions import readable
-from orchestrator.customer import Customer, Instance
+from orchestrator.customer import Customer, Instance, Profile
 from orchestrator.events import DAY
 from orchestrator.identity import draw
 from orchestrator.moments.rules import Moment
@@ -35,8 +35,8 @@ class Situation:
 def situation_of(program: Program, reference: Reference, customer: Customer, customer_id: str, now: int) -> Situation:
     """Return the situation that all candidates of a decision share."""
     policy = program.policy
-    profile = customer.profile
-    zone = zone_for(profile and profile.time_zone, profile and profile.country, policy)
+    profile = customer.profile or _NO_PROFILE
+    zone = zone_for(profile.time_zone, profile.country, policy)
     period = period_of(now, policy.holdout_rotate)
     held_out = draw("holdout", customer_id, period) < policy.holdout_bp
     return Situation(program, reference, customer, customer_id, now, zone, held_out)
@@ -132,6 +132,8 @@ def _audience(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Fin
     # Features change without a timer of ours, so an answer of no is looked at again after a day, not sooner.
     return Finding(truth is True, campaign.only_if.saw(view), None if truth is None else s.now + DAY)
 
+
+_NO_PROFILE = Profile()
 
 _CHECKS = (
     (Reason.NO_CONSENT, _consent),

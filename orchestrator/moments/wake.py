@@ -13,6 +13,9 @@ from orchestrator.moments.rules import Moment
 from orchestrator.reasons import Reason
 from orchestrator.records import EndedMoment
 
+Holds = Callable[[Condition, str], tuple[bool | None, str]]
+"""Evaluates a moment's condition for a key: its truth, and the values it saw."""
+
 
 class Woken(NamedTuple):
     """What time did: instances that are over, and whether one opened."""
@@ -27,7 +30,7 @@ def wake(
     now: int,
     disorder: int,
     never_act_older_than: int,
-    holds: Callable[[Condition, str], tuple[bool | None, str]],
+    holds: Holds,
 ) -> Woken:
     """Open what is due at `now` and end what is stale; `holds` evaluates the moment's condition for a key."""
     over: list[EndedMoment] = []
@@ -55,7 +58,7 @@ def wake_and_pick(
     now: int,
     disorder: int,
     pick_from: int,
-    holds: Callable[[Condition, str], tuple[bool | None, str]],
+    holds: Holds,
     worth: Callable[[str], int],
 ) -> Woken:
     """Like `wake` for a `pick_one` moment: of all that are due, the one worth most opens, if one may open now.
@@ -99,7 +102,7 @@ def _unfit(
     instance: Instance,
     now: int,
     never_act_older_than: int,
-    holds: Callable[[Condition, str], tuple[bool | None, str]],
+    holds: Holds,
 ) -> EndedMoment | None:
     if now - instance.due > never_act_older_than:
         return ended(moment, key, instance, "expired", Reason.TOO_OLD)
