@@ -19,6 +19,11 @@ Place = tuple[str, int, int]
 Located = tuple[Record, Place]
 
 
+RELEASE_LAG = 600_000
+"""How long after its end a window may still be named as holding the slot, milliseconds: the engine waits that long, at
+most, for stragglers before it lets go."""
+
+
 class Promise(StrEnum):
     """What every history must keep; a violation names the promise it breaks."""
 
@@ -26,7 +31,7 @@ class Promise(StrEnum):
     """A customer's slot intervals [decided_at, window_until) never overlap."""
 
     REAL_INTERVAL = "real_interval"
-    """Treatment and control hold the slot until after the decision; holdout and none do not hold it."""
+    """Treatment and control hold the slot until after the decision; nothing else holds it."""
 
     UNIQUE_DECISION = "unique_decision"
     """A decision id occurs once."""
@@ -170,10 +175,12 @@ class _Ledger:
         decision_id, arm = record["decision_id"], record["arm"]
         if decision_id in self.arms:
             return self._report(Promise.UNIQUE_DECISION, customer, f"decision {decision_id} is there again", place)
-        interval = None if arm == "none" and record["window_until"] is None else _interval(record, customer, place)
+        choice = record["kind"] == "choice"
+        plain = record["window_until"] is None and (arm == "none" or not choice)
+        interval = None if plain else _interval(record, customer, place)
         self.arms[decision_id] = interval
         if interval is not None:
-            self._take(interval, record["window_until"])
+            self._take(interval, record["window_until"], choice)
         if record["kind"] == "void":
             self.voided.add((customer, record["voids"]))
         self._claims(record, customer, place)
@@ -214,20 +221,19 @@ class _Ledger:
         for customer, claims in self.claims.items():
             self._check_claims(customer, claims)
 
-    def _take(self, interval: _Interval, window_until: int | None) -> None:
-        holds = interval.arm in {"treatment", "control"}
+    def _take(self, interval: _Interval, window_until: int | None, choice: bool) -> None:
+        holds = choice and interval.arm in {"treatment", "control"}
         if holds:
             self.slots.append(interval)
-        if interval.arm in {"control", "holdout"}:
+        if choice and interval.arm in {"control", "holdout"}:
             self.silent[interval.customer].append(interval)
             if interval.trigger_id is not None:
                 said = f"{interval.arm} decision {interval.decision_id} names trigger {interval.trigger_id}"
                 self._report(Promise.CONTROL_IS_SILENT, interval.customer, said, interval.place)
         if holds != (window_until is not None) or (holds and interval.end <= interval.start):
             said = "no window" if window_until is None else f"the window {interval.start} to {window_until}"
-            self._report(
-                Promise.REAL_INTERVAL, interval.customer, f"a {interval.arm} decision has {said}", interval.place
-            )
+            said = f"decision {interval.decision_id} with arm {interval.arm} has {said}"
+            self._report(Promise.REAL_INTERVAL, interval.customer, said, interval.place)
         if interval.end > interval.start and window_until is not None:
             self.intervals[interval.customer].append(interval)
 
@@ -294,7 +300,7 @@ class _Ledger:
         for claim in claims:
             starts, latest_ends = held.get(claim.holder, ([], []))
             begun = bisect_right(starts, claim.last)
-            if begun and latest_ends[begun - 1] > claim.first:
+            if begun and latest_ends[begun - 1] + RELEASE_LAG > claim.first:
                 continue
             if self.horizon is not None and (not own or claim.first < own[0].start):
                 continue  # retention may have deleted the holder, which then came before every interval still there

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from orchestrator.reasons import Reason
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Record = Mapping[str, Any]
 """A decision, a candidate or an ended moment, exactly as the Avro schema has it."""
@@ -135,7 +138,7 @@ def explain(
     own = [record for record in decisions if record["customer_id"] == customer]
     known = sorted(
         (record for record in own if as_of is None or record["decided_at"] <= as_of),
-        key=lambda record: (record["decided_at"], record["kind"] != "closing"),
+        key=lambda record: record["decided_at"],
     )
     clock = Clock(zone or "UTC")
     teller = _Teller(known, says or {}, clock)
@@ -173,14 +176,12 @@ class Clock:
     def __init__(self, zone: str) -> None:
         self.zone: tzinfo = UTC
         self.name = "UTC"
-        try:
+        with suppress(ZoneInfoNotFoundError, ValueError, OSError):
             self.zone, self.name = ZoneInfo(zone), zone
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            pass
 
     def say(self, instant: int) -> str:
         """Return an instant such as 12 March 2024 09:00."""
-        local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=instant)).astimezone(self.zone)
+        local = (_EPOCH + timedelta(milliseconds=instant)).astimezone(self.zone)
         return f"{local.day} {local:%B %Y %H:%M}"
 
     def read(self, text: str) -> int:
@@ -190,7 +191,7 @@ class Clock:
             local = local.replace(tzinfo=self.zone)
         if re.fullmatch(r"[\d-]+", text):
             local += timedelta(days=1, milliseconds=-1)
-        return int(local.timestamp() * 1000)
+        return (local - _EPOCH) // timedelta(milliseconds=1)
 
 
 class _Teller:
@@ -249,9 +250,11 @@ class _Teller:
                 lines.append(f"  {name}{self._fate(one, record)}")
                 if one["reason"] in {Reason.CHOSEN, Reason.CONTROL}:
                     answered.add(instance)
-        for ended in record["ended"]:
-            if ended["state"] != "acted" or _instance(ended) not in answered:
-                lines.append(f"ended: {self._moment(ended)}: {self._end(ended, record)}")
+        lines += [
+            f"ended: {self._moment(ended)}: {self._end(ended, record)}"
+            for ended in record["ended"]
+            if ended["state"] != "acted" or _instance(ended) not in answered
+        ]
 
         return tuple(lines)
 
@@ -271,6 +274,8 @@ class _Teller:
     def _end(self, ended: Record, record: Record) -> str:
         state, reason, by = ended["state"], ended["reason"], ended["by"]
         if state == "acted":
+            if reason in {Reason.HOLDOUT, Reason.ALREADY_ANSWERED}:
+                return sentence(reason, by)
             return f"answered by {by}" if by else "answered"
         if state == "cancelled":
             return f"ended by {EVENTS.get(by, by)}" if by else "no longer true"
@@ -321,8 +326,8 @@ def _slot_line(slot: Slot | None, as_of: int | None, clock: Clock) -> str:
 
 
 def _tally(records: Sequence[Record]) -> str:
-    sent = sum(record["arm"] == "treatment" for record in records)
-    control = sum(record["arm"] == "control" for record in records)
+    took = [record["arm"] for record in records if record["window_until"] is not None]
+    sent, control = took.count("treatment"), took.count("control")
     number = f"{len(records)} decision" + "s" * (len(records) != 1)
     parts = [f"{sent} sent" * bool(sent), f"{control} held back as control" * bool(control)]
     rest = len(records) - sent - control

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import orchestrator.audit as module
-from orchestrator.audit import AuditReport, Located, Promise, audit
+from orchestrator.audit import RELEASE_LAG, AuditReport, Located, Promise, audit
 
 DAY = 86_400_000
 
@@ -92,7 +92,7 @@ class History:
             decision("d2", at=DAY, candidates=held),
             decision("d3", at=7 * DAY, until=14 * DAY, arm="control", reason="control", trigger_id=None),
             spoilt,
-            decision("d5", at=21 * DAY, kind="void", voids="d4"),
+            decision("d5", at=21 * DAY, kind="void", voids="d4", arm="treatment", campaign="cart"),
             decision("d6", at=22 * DAY, customer_id="ben", arm="holdout", reason="holdout", campaign="cart"),
         ):
             self.decisions[record["decision_id"]] = record
@@ -142,6 +142,10 @@ def _missing_window(history: History) -> None:
 
 def _holdout_with_window(history: History) -> None:
     history.decisions["d6"]["window_until"] = 30 * DAY
+
+
+def _void_with_window(history: History) -> None:
+    history.decisions["d5"]["window_until"] = 30 * DAY
 
 
 def _repeated_decision(history: History) -> None:
@@ -238,7 +242,7 @@ def _holder_is_nobody(history: History) -> None:
 
 
 def _holder_had_let_go(history: History) -> None:
-    history.decisions["d2"]["decided_at"] = 14 * DAY
+    history.decisions["d2"]["decided_at"] = 14 * DAY + RELEASE_LAG
 
 
 def _ended_moment_names_no_holder(history: History) -> None:
@@ -252,6 +256,7 @@ PLANTED: list[tuple[Callable[[History], None], set[Promise]]] = [
     (_empty_window, {Promise.REAL_INTERVAL}),
     (_missing_window, {Promise.REAL_INTERVAL}),
     (_holdout_with_window, {Promise.REAL_INTERVAL}),
+    (_void_with_window, {Promise.REAL_INTERVAL, Promise.NO_OVERLAP}),
     (_repeated_decision, {Promise.UNIQUE_DECISION}),
     (_repeated_send, {Promise.UNIQUE_TRIGGER}),
     (_repeated_retract, {Promise.UNIQUE_TRIGGER}),
@@ -310,6 +315,16 @@ def test_touching_intervals_do_not_overlap() -> None:
     report = audit_treatments([(0, 10), (10, 20), (20, 21)])
 
     assert report.clean
+
+
+def test_slot_may_be_let_go_a_little_late() -> None:
+    """While stragglers are waited for, the slot counts as held, and a decision then says so."""
+    first = decision("d1", at=0, until=10)
+    held = decision("d2", at=10 + RELEASE_LAG - 1, candidates=[candidate("birthday", "slot_held", saw="cart")])
+    beyond = decision("d3", at=10 + RELEASE_LAG, candidates=[candidate("birthday", "slot_held", saw="cart")])
+
+    assert audit(located("decisions", [first, held]), located("campaign-triggers", [send(first)])).clean
+    assert not audit(located("decisions", [first, beyond]), located("campaign-triggers", [send(first)])).clean
 
 
 def test_one_long_interval_overlaps_all_that_begin_within() -> None:
