@@ -207,7 +207,7 @@ class Shopper:
         """Return part of a basket bought at another time; `low` says on which side of `LOW_VALUE`, if there is one."""
         random = self._random
         among = self._cheap if low else self._dear
-        target = int(300 + 1700 * random()) if low else LOW_VALUE - int(1500 * log(1 - random()))
+        target = int(300 + 1700 * random()) if low else LOW_VALUE - int(3000 * log(1 - random()))
         wished: list[_Item] = []
         for _ in range(_BASKETS_TO_TRY):
             wished, value = _worth(self._items(among[int(random() * len(among))]), target, low)
