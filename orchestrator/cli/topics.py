@@ -84,7 +84,7 @@ def verify(bootstrap_servers: str | None, path: Path | None, as_json: bool) -> N
 
 
 def _open(bootstrap_servers: str | None, path: Path | None) -> tuple[AdminClient, Topics]:
-    """Return the broker and the declared topics, which are read first: that they are wrong is known without a broker."""
+    """Return the broker and the declared topics, which are read first: they may be wrong without a broker."""
     given = dict(os.environ)
     if bootstrap_servers is not None:
         given["ORCHESTRATOR_BOOTSTRAP_SERVERS"] = bootstrap_servers
