@@ -17,7 +17,7 @@ from orchestrator.runtime.units import duration_ms, size_bytes
 PREFIX = "ORCHESTRATOR_"
 
 # What Kubernetes puts into every pod of a namespace with a Service whose name starts with "orchestrator".
-_SERVICE_LINK = re.compile(r".*(_SERVICE_HOST|_SERVICE_PORT(_.*)?|_PORT_[0-9]+_(TCP|UDP|SCTP)(_.*)?)|(.*_)?PORT")
+_SERVICE_LINK = re.compile(r".*_SERVICE_HOST|.*_SERVICE_PORT(_.*)?|.*_PORT(_[0-9]+_(TCP|UDP|SCTP)(_.*)?)?")
 _SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://[^/]*:[0-9]+")
 # Hexadecimal host names of containers end in digits by chance, so only a number after a dash counts.
 _ORDINAL = re.compile(r".*-([0-9]{1,4})")
@@ -360,7 +360,7 @@ def _unknown(given: Mapping[str, str]) -> list[tuple[str, str]]:
     return [
         (name, did_you_mean(name, known))
         for name in sorted(given)
-        if name not in known and name not in _OTHERS and not _SERVICE_LINK.fullmatch(name)
+        if name not in known and name not in _OTHERS and not _SERVICE_LINK.fullmatch(f"_{name}")
     ]
 
 

@@ -128,7 +128,9 @@ class _Reader:
             co_partitioned=self.switch(fields.get("co_partitioned"), "co_partitioned"),
             schema=self.schema(fields.get("schema")),
             config=self.config(fields.get("config")),
-            events=self.events(fields["events"], fields.get("schema")) if "events" in fields else None,
+            events=self.events(fields["events"], fields.get("schema"))
+            if role == "input" and "events" in fields
+            else None,
         )
         if role:
             self.check_topic(node, topic, fields)
@@ -286,13 +288,14 @@ class _Reader:
         text = self.text(node, what)
         if node is not None and text is not None and text not in ("true", "false"):
             self.error(node, "T004", f"{what}: '{text}' is neither true nor false")
-        return text == "true"
+        return text not in (None, "false")
 
     def word(self, node: Node | None, what: str, known: Iterable[str]) -> str:
         text = self.text(node, what) or ""
         if node is not None and text and text not in known:
             hint = did_you_mean(text, known) or f", use {', '.join(known)}"
             self.error(node, "T005", f"{what} '{text}' is not known{hint}")
+            return ""
         return text
 
     def text(self, node: Node | None, what: str, *, join: bool = False) -> str | None:
