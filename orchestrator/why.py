@@ -232,12 +232,12 @@ class _Teller:
             undone = ", taken back later" if record["decision_id"] in self.voided else ""
             if arm == "control":
                 return f"{campaign} was held back: {sentence(Reason.CONTROL)}; {held}{undone}"
-            return f"{campaign} was sent (trigger {record['trigger_id']}); {held}{undone}"
+            return f"{campaign} was triggered ({record['trigger_id']}); {held}{undone}"
         if arm == "holdout":
-            return f"nothing was sent: {sentence(Reason.HOLDOUT)}"
+            return f"no message: {sentence(Reason.HOLDOUT)}"
         first = next((one for one in record["candidates"] if one["reason"] == record["reason"]), None)
         why = sentence(record["reason"]) if first is None else self._fate(first, record)
-        return f"nothing was sent: {why}"
+        return f"no message: {why}"
 
     def because(self, record: Record) -> tuple[str, ...]:
         """Return a line for every moment, and below it one for every candidate."""
@@ -329,7 +329,7 @@ def _tally(records: Sequence[Record]) -> str:
     took = [record["arm"] for record in records if record["window_until"] is not None]
     sent, control = took.count("treatment"), took.count("control")
     number = f"{len(records)} decision" + "s" * (len(records) != 1)
-    parts = [f"{sent} sent" * bool(sent), f"{control} held back as control" * bool(control)]
+    parts = [f"{sent} triggered" * bool(sent), f"{control} held back as control" * bool(control)]
     rest = len(records) - sent - control
     parts.append(f"{rest} without a message" * bool(rest))
 

@@ -123,12 +123,10 @@ def test_message_sent() -> None:
     """A treatment says what was sent, on whose clock, and until when the slot is held."""
     text = told(taken("treatment"), zone="Europe/Madrid")
 
-    assert "Customer ana: 1 decision: 1 sent." in text
+    assert "Customer ana: 1 decision: 1 triggered." in text
     assert "Times are in Europe/Madrid." in text
     assert "The slot was last taken by cart_reminder, until 12 March 2024 09:00." in text
-    assert (
-        "5 March 2024 09:00  cart_reminder was sent (trigger t-1); the slot is held until 12 March 2024 09:00" in text
-    )
+    assert "5 March 2024 09:00  cart_reminder was triggered (t-1); the slot is held until 12 March 2024 09:00" in text
     assert f"“{CART}” (cart-1), since 5 March 2024 09:00" in text
     assert "cart_reminder: chosen" in text
     assert "ended:" not in text  # the moment that was answered is the one shown above
@@ -155,7 +153,7 @@ def test_none_says_why_first() -> None:
         )
     )
 
-    assert "nothing was sent: quiet hours until 6 March 2024 09:00 (it was 22:31 UTC)" in text
+    assert "no message: quiet hours until 6 March 2024 09:00 (it was 22:31 UTC)" in text
     assert "birthday_offer: another campaign came first: cart_reminder" in text
 
 
@@ -188,7 +186,7 @@ def test_hold_out() -> None:
     held = candidate("cart_reminder", "holdout", saw="2024Q1")
     text = told(decision(arm="holdout", reason="holdout", candidates=[held], ended=[ended("acted", "holdout")]))
 
-    assert "nothing was sent: in the hold-out group" in text
+    assert "no message: in the hold-out group" in text
     assert "nobody writes to this customer in this period (2024Q1)" in text
 
 
@@ -219,7 +217,7 @@ def test_void_is_linked_to_what_it_takes_back() -> None:
 
     assert "the slot is held until 12 March 2024 08:00, taken back later" in text
     assert "cart_reminder of 5 March 2024 08:00 was taken back: later data proved it wrong" in text
-    assert "2 decisions: 1 sent, 1 without a message" in text
+    assert "2 decisions: 1 triggered, 1 without a message" in text
 
 
 def test_void_of_a_decision_no_longer_kept() -> None:
@@ -274,7 +272,7 @@ def test_json_has_the_records_and_the_sentences() -> None:
     assert read["slot"]["campaign"] == "cart_reminder"
     assert read["slot"]["until"] == at("2024-03-12T08:00")
     assert read["decisions"][0]["decision_id"] == "d-2024-03-05T08:00"
-    assert read["decisions"][0]["sentence"].startswith("cart_reminder was sent")
+    assert read["decisions"][0]["sentence"].startswith("cart_reminder was triggered")
     assert "cart_reminder: chosen" in read["decisions"][0]["because"]
 
 

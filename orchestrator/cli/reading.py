@@ -1,0 +1,51 @@
+"""What the reading commands share: the brokers they are told to read from, and a bar that shows how far they are."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from orchestrator.runtime import settings as environment
+from orchestrator.runtime import topics as declared
+from orchestrator.runtime.auditor import ProgressOf
+from orchestrator.runtime.record_reader import RecordReader
+from orchestrator.runtime.settings import Settings
+from orchestrator.runtime.topic import Topics
+
+brokers = click.option(
+    "--bootstrap-servers", metavar="HOST:PORT,...", help="Brokers, instead of ORCHESTRATOR_BOOTSTRAP_SERVERS."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def open_topics(bootstrap_servers: str | None) -> tuple[Settings, Topics, RecordReader]:
+    """Return the settings, the declared topics and a reader of them, or raise an OperatorError."""
+    given = dict(os.environ)
+    if bootstrap_servers is not None:
+        given["ORCHESTRATOR_BOOTSTRAP_SERVERS"] = bootstrap_servers
+    settings = environment.load(given, required=("BOOTSTRAP_SERVERS",))
+    topics = declared.load(settings.topics, settings.schemas).with_prefix(settings.topic_prefix)
+
+    return settings, topics, RecordReader.open(settings)
+
+
+@contextmanager
+def progress_bars() -> Iterator[ProgressOf]:
+    """Show a bar per topic while reading, and only where a person looks on."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    columns = (TextColumn("reading {task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+
+        def of(topic: str) -> Callable[[int, int], None]:
+            task = progress.add_task(topic, total=None)
+            return lambda behind, total: progress.update(task, completed=behind, total=total)
+
+        yield of

@@ -1,0 +1,109 @@
+"""`orchestrator why`: every decision about a customer, in the marketer's words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.cli.reading import as_json as json_option
+from orchestrator.cli.reading import brokers, open_topics, progress_bars
+from orchestrator.definitions import nodes
+from orchestrator.definitions.nodes import Problems, Scalar, parse
+from orchestrator.runtime.auditor import ProgressOf
+from orchestrator.runtime.errors import USAGE, OperatorError
+from orchestrator.runtime.partitioner import murmur2_partition
+from orchestrator.runtime.record_reader import RecordReader
+from orchestrator.runtime.topic import Topic, Topics
+from orchestrator.runtime.topic_reader import Span
+from orchestrator.why import Clock, Explanation, explain
+
+
+@click.command(epilog="Example: orchestrator why ana --at 2025-03-01")
+@click.argument("customer")
+@click.option(
+    "--at", metavar="TIME", help="What was known then: 2025-03-01, or 2025-03-01T09:00 on the customer's clock."
+)
+@brokers
+@json_option
+def why(customer: str, at: str | None, bootstrap_servers: str | None, as_json: bool) -> None:
+    """Show every decision about a CUSTOMER with its reasons."""
+    settings, topics, reader = open_topics(bootstrap_servers)
+    with progress_bars() as progress_of:
+        told = explain_customer(
+            reader, topics, customer, at=at, says=says_of(settings.definitions), progress_of=progress_of
+        )
+    click.echo(json.dumps(told.as_dict(), indent=2, ensure_ascii=False) if as_json else "\n".join(told.lines()))
+
+
+def explain_customer(
+    reader: RecordReader,
+    topics: Topics,
+    customer: str,
+    *,
+    at: str | None = None,
+    says: Mapping[str, str] | None = None,
+    progress_of: ProgressOf | None = None,
+) -> Explanation:
+    """Return the explanation for one customer, reading only the partition where that customer is."""
+    zone = _zone(reader, topics.profiles, customer)
+    as_of = None if at is None else _instant(at, zone)
+    decided, looked_at = _decisions(reader, topics.decisions, customer, progress_of)
+
+    return explain(customer, decided, says=says, zone=zone, as_of=as_of, looked_at=looked_at)
+
+
+def _decisions(
+    reader: RecordReader, topic: Topic, customer: str, progress_of: ProgressOf | None
+) -> tuple[list[dict[str, Any]], str]:
+    progress = None if progress_of is None else progress_of(topic.name)
+    spans = _own(reader, topic, customer)
+    ((partition, span),) = spans.items()
+    key = customer.encode()
+    found = reader.read(topic, spans=spans, key_filter=lambda other: other == key, progress=progress)
+
+    return [record for record, _ in found], f"partition {partition} of {topic.name}, offsets {span.start} to {span.end}"
+
+
+def _zone(reader: RecordReader, topic: Topic, customer: str) -> str | None:
+    """Return the zone of the customer's newest profile, None where there is none."""
+    zone = None
+    key = customer.encode()
+    for record, _ in reader.read(topic, spans=_own(reader, topic, customer), key_filter=lambda other: other == key):
+        zone = record["time_zone"]
+
+    return zone
+
+
+def _own(reader: RecordReader, topic: Topic, customer: str) -> dict[int, Span]:
+    """Return what the customer's partition of a topic holds."""
+    spans = reader.spans(topic)
+    partition = murmur2_partition(customer.encode(), len(spans))
+
+    return {partition: spans[partition]}
+
+
+def _instant(text: str, zone: str | None) -> int:
+    try:
+        return Clock(zone or "UTC").read(text)
+    except ValueError:
+        message = f"--at '{text}' is not a time, write it like 2025-03-01 or 2025-03-01T09:00"
+        raise OperatorError(message, exit_code=USAGE) from None
+
+
+def says_of(definitions: Path | None) -> dict[str, str]:
+    """Return each moment's sentence by its name, from whatever definitions can be read; faults are lint's to tell."""
+    says: dict[str, str] = {}
+    for file in [] if definitions is None else sorted(definitions.rglob("*.yaml")):
+        root = parse(file.read_text(encoding="utf-8", errors="replace"), str(file), Problems())
+        moments = root.entries.get("moments") if isinstance(root, nodes.Mapping) else None
+        for moment in moments if isinstance(moments, nodes.Sequence) else ():
+            fields = moment.entries if isinstance(moment, nodes.Mapping) else {}
+            name, say = fields.get("moment"), fields.get("say")
+            if isinstance(name, Scalar) and isinstance(say, Scalar):
+                says[name.text] = say.text
+
+    return says
