@@ -1,0 +1,427 @@
+"""The one table of fields: parsing, lint, the Markdown reference and the JSON Schema all come from here.
+
+A kind is a sort of object. Kinds called `family/head` are the alternatives of a family, told apart by the field that
+is their head: a feature with `count` is a `feature/count`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field: its type is a plain value's (values.PARSERS) or one of those in `TYPES`.
+
+    `kind` is the kind or family of object that may stand here; `many` lets a list stand here; `options` are the words
+    of a choice; `planned` are words that the language will have, or their beginnings up to a `:` or `.`, and `later`
+    tells that it will have fields here; `low` and `high` are bounds as the type is written.
+    """
+
+    name: str
+    type: str
+    description: str
+    example: str
+    required: bool = False
+    default: str = ""
+    kind: str = ""
+    many: bool = False
+    options: tuple[str, ...] = ()
+    planned: tuple[str, ...] = ()
+    later: bool = False
+    low: str = ""
+    high: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One sort of object; `planned` are fields that the language will have and that are refused until then."""
+
+    name: str
+    description: str
+    fields: tuple[Field, ...]
+    planned: tuple[str, ...] = ()
+
+    @property
+    def head(self) -> str:
+        """The field that tells this kind from the others of its family, or nothing."""
+        return self.name.partition("/")[2]
+
+    def field(self, name: str) -> Field | None:
+        """Return the field of that name, or None."""
+        return next((field for field in self.fields if field.name == name), None)
+
+
+TYPES: Mapping[str, str] = {
+    "duration": "a length of time: 30m, 1h, 7d, 2w",
+    "window": "a length of time, or the word window",
+    "offset": "a time before or after a date: -5d, +3d",
+    "days": "whole days before or after a date: -6d, 0d",
+    "months": "a number of months: 12m",
+    "money": "an amount of the program's currency: 5 or 4.90",
+    "percentage": "a share: 15%",
+    "multiple": "a number: 2 or 2.5",
+    "count": "a whole number",
+    "time": 'a time of day in quotes: "21:00"',
+    "date": 'a date in quotes: "1970-01-01"',
+    "name": "a name: small letters, digits and _",
+    "text": "text",
+    "truth": "true or false",
+    "currency": "a currency's code: USD",
+    "zone": "a time zone: America/New_York",
+    "choice": "one of the words listed",
+    "event": "the name of an event",
+    "property": "an event and one of its properties: order.placed.total",
+    "profile": "a date of the profile: profile.birth_date",
+    "condition": "a condition in quotes",
+    "durations": "a length of time per topic",
+    "object": "fields",
+}
+"""What each type is, in a marketer's words."""
+
+
+def _where(of: str) -> Field:
+    return Field("where", "condition", f"Which events {of}, by their properties.", '"not machine"')
+
+
+_OVER = Field(
+    "over", "duration", "How far back it looks; for ever when left out.", "365d", low="1m", high="1100d"
+)  # fmt: skip
+_KEY = Field("key", "name", "What it is kept per: one value for each cart, sku, category or family.", "cart_id")
+
+_FEATURES = (
+    Kind("feature/count", "How many events there were.", (
+        Field("count", "event", "The event, or several, that count.", "order.placed", required=True, many=True),
+        _OVER, _KEY, _where("count"),
+    )),
+    Kind("feature/sum", "The total of a number or an amount that events carry.", (
+        Field("sum", "property", "The property that is added up.", "order.placed.total", required=True),
+        _OVER, _KEY, _where("count"),
+    )),
+    Kind("feature/latest", "The newest value that an event carried.", (
+        Field("latest", "property", "The property whose newest value is kept.", "cart.item_added.cart_total",
+              required=True),
+        _KEY, _where("count"),
+    )),
+    Kind("feature/first_time", "When something happened for the first time.", (
+        Field("first_time", "event", "The event, or several.", "order.placed", required=True, many=True),
+        _KEY, _where("count"),
+    )),
+    Kind("feature/last_time", "When something happened for the last time.", (
+        Field("last_time", "event", "The event, or several.", "[message.clicked, message.opened]", required=True,
+              many=True),
+        _KEY, _where("count"),
+    )),
+    Kind("feature/age_of", "How long ago something happened; unknown before it did.", (
+        Field("age_of", "object", "The instant it counts from.", "{ first_time: order.placed }", required=True,
+              kind="instant"),
+    ), planned=("key",)),
+    Kind("feature/median_gap", "The customer's own rhythm: the median time between two events.", (
+        Field("median_gap", "event", "The event whose gaps are measured.", "order.placed", required=True, many=True),
+        Field("min_samples", "count", "How many gaps it takes before the customer's own rhythm counts.", "3",
+              default="1", low="1", high="9"),
+        Field("else", "duration", "The value until then; unknown when left out.", "60d", low="1m", high="1100d"),
+        _KEY, _where("count"),
+    )),
+    Kind("feature/predict", "Something about the future, estimated from the past.", (
+        Field("predict", "choice", "What is predicted.", "next_order_date", required=True,
+              options=("next_order_date",), planned=("p_alive",)),
+        Field("key", "choice", "What it is predicted per.", "product_family", required=True,
+              options=("product_family",), planned=("sku", "category")),
+        Field("from", "event", "The event whose next time is predicted.", "order.placed", required=True, many=True),
+        Field("model", "choice", "How: pooled_gap pools the customer's own gaps with the family's typical one.",
+              "pooled_gap", default="pooled_gap", options=("pooled_gap",), planned=("topic:",)),
+        Field("min_samples", "count", "How many orders it takes before the customer's own gaps count.", "2",
+              default="2", low="1", high="100"),
+        Field("else", "choice", "What stands in until then.", "product.typical_days_of_supply",
+              default="product.typical_days_of_supply", options=("product.typical_days_of_supply",)),
+        _where("count"),
+    )),
+    Kind("instant/first_time", "The first time something happened.", (
+        Field("first_time", "event", "The event, or several.", "order.placed", required=True, many=True),
+        _where("count"),
+    )),
+    Kind("instant/last_time", "The last time something happened.", (
+        Field("last_time", "event", "The event, or several.", "order.placed", required=True, many=True),
+        _where("count"),
+    )),
+)  # fmt: skip
+
+_SEGMENTS = (
+    Kind("segment", "A named group of customers, always current.", (
+        Field("say", "text", "The group in the words that explanations use.", '"First 30 days, at most one order"',
+              required=True),
+        Field("is", "condition", "Who belongs to it.", '"orders_lifetime <= 1"', required=True),
+    )),
+)  # fmt: skip
+
+_MOMENT = Field("moment", "name", "The moment's name.", "abandoned_cart", required=True)
+_SAY = Field("say", "text", "The sentence that explanations use.", '"Put things in the cart and did not buy"',
+             required=True)  # fmt: skip
+_ONLY_IF = Field("only_if", "condition", "A condition that must hold when it opens and when it is answered.",
+                 '"cart_value >= 20"')  # fmt: skip
+_CANCELLED_BY = Field("cancelled_by", "object", "Events that end it at once.", "{ event: customer.unsubscribed }",
+                      kind="event", many=True)  # fmt: skip
+_MOMENT_KEY = Field("key", "name", "What there is one instance per: a cart, a sku, a family.", "cart_id")
+_LASTS = Field("lasts", "duration", "How long it may be acted on; afterwards it is stale.", "48h", required=True,
+               low="1m", high="1100d")  # fmt: skip
+_LASTS_WINDOW = Field("lasts", "window", "How long it may be acted on: a time, or window for all of its own window.",
+                      "window", required=True, low="1m", high="1100d")  # fmt: skip
+_PLANNED_ON_MOMENTS = ("include_current", "on_change", "at_most_every")
+_PLANNED_ON_EVENTS = ("state", "where", "from", "first_per", "as", "equals", "between", "wait")
+
+_MATCHING = Field("matching", "name", "Only events that carry the moment's own key; any event of that customer when "
+                  "left out.", "cart_id")  # fmt: skip
+_EVENT = Field("event", "event", "The event, or several.", "order.placed", required=True, many=True)
+
+_MOMENTS = (
+    Kind("moment/starts_on", "Something began, and what should follow did not come in time.", (
+        _MOMENT, _SAY, _MOMENT_KEY,
+        Field("starts_on", "object", "The event that begins it.", "{ event: cart.item_added }", required=True,
+              kind="start"),
+        Field("restarts_on", "object", "The event that makes the time count anew.", "{ event: cart.item_added }",
+              kind="start"),
+        Field("unless", "object", "The event that must not come, and within which time.",
+              "{ event: order.placed, within: 1h }", required=True, kind="absence"),
+        _ONLY_IF, _CANCELLED_BY, _LASTS,
+    ), planned=("again", "pick_one", *_PLANNED_ON_MOMENTS)),
+    Kind("moment/absent", "Silence, relative to the customer's own rhythm.", (
+        _MOMENT, _SAY,
+        Field("absent", "object", "The event that stays away, and for how long.",
+              "{ event: order.placed, for: { times: 2.0, of: order_gap, min: 45d, max: 365d } }", required=True,
+              kind="silence"),
+        _ONLY_IF, _CANCELLED_BY, _LASTS,
+        Field("again", "object", "What re-arms it: the event whose absence it is.", "{ after_event: order.placed }",
+              kind="again/after_event"),
+    ), planned=("key", "pick_one", *_PLANNED_ON_MOMENTS)),
+    Kind("moment/around", "A window around a predicted date.", (
+        _MOMENT, _SAY,
+        Field("key", "name", "What there is one window per; the same key as the feature's.", "product_family",
+              required=True),
+        Field("around", "object", "The date, and where the window begins and ends.",
+              "{ date: reorder_due, from: -5d, to: +3d }", required=True, kind="around"),
+        Field("unless", "object", "The event that makes it pointless.",
+              "{ event: order.placed, matching: product_family, within: window }", kind="unless_in_window"),
+        _ONLY_IF, _CANCELLED_BY,
+        Field("pick_one", "object", "When several keys are due at once, which one to talk about.",
+              "{ by: expected_margin, at_most_every: 14d }", kind="pick_one"),
+        _LASTS_WINDOW,
+    ), planned=("again", *_PLANNED_ON_MOMENTS)),
+    Kind("moment/calendar", "A date that comes every year, on the customer's own clock.", (
+        _MOMENT, _SAY,
+        Field("calendar", "object", "The date, and the days around it.",
+              '{ date: profile.birth_date, repeats: yearly, from: -6d, to: 0d, at: "09:00" }', required=True,
+              kind="calendar"),
+        _ONLY_IF, _CANCELLED_BY, _LASTS_WINDOW,
+        Field("again", "object", "What re-arms it: the next year.", "{ every: 1y }", kind="again/every"),
+    ), planned=("key", "unless", "pick_one", *_PLANNED_ON_MOMENTS)),
+    Kind("start", "An event that begins something.", (_EVENT,), planned=("matching", *_PLANNED_ON_EVENTS)),
+    Kind("event", "Some events of the customer.", (_EVENT, _MATCHING), planned=("within", *_PLANNED_ON_EVENTS)),
+    Kind("absence", "What should follow, and within which time.", (
+        _EVENT, _MATCHING,
+        Field("within", "duration", "How long to wait for it.", "1h", required=True, low="1m", high="365d"),
+    ), planned=_PLANNED_ON_EVENTS),
+    Kind("unless_in_window", "What makes a window pointless.", (
+        _EVENT, _MATCHING,
+        Field("within", "choice", "During the window: the only possibility.", "window", default="window",
+              options=("window",)),
+    ), planned=_PLANNED_ON_EVENTS),
+    Kind("silence", "Which event stays away, and for how long.", (
+        _EVENT,
+        Field("for", "object", "How long: a multiple of the customer's own rhythm.",
+              "{ times: 2.0, of: order_gap, min: 45d, max: 365d }", required=True, kind="rhythm"),
+    ), planned=("matching", *_PLANNED_ON_EVENTS)),
+    Kind("rhythm", "A multiple of a feature that is a length of time, within bounds.", (
+        Field("times", "multiple", "How many times the rhythm.", "2.0", required=True, low="0.1", high="100"),
+        Field("of", "name", "The feature that is the rhythm.", "order_gap", required=True),
+        Field("min", "duration", "At least this long.", "45d", required=True, low="1m", high="3650d"),
+        Field("max", "duration", "At most this long.", "365d", required=True, low="1m", high="3650d"),
+    )),
+    Kind("around", "A window around a date.", (
+        Field("date", "name", "The feature that is the date.", "reorder_due", required=True, planned=("product.",)),
+        Field("from", "offset", "When the window begins: before (-) or after (+) the date.", "-5d", required=True,
+              low="-365d", high="365d"),
+        Field("to", "offset", "When it ends.", "+3d", required=True, low="-365d", high="365d"),
+    ), planned=("matching",)),
+    Kind("calendar", "Days around a yearly date.", (
+        Field("date", "profile", "The date on the customer's profile.", "profile.birth_date", required=True),
+        Field("repeats", "choice", "How often it comes.", "yearly", default="yearly", options=("yearly",),
+              planned=("monthly",)),
+        Field("from", "days", "The first day: before (-) or after (+) the date.", "-6d", default="0d", low="-180d",
+              high="180d"),
+        Field("to", "days", "The last day.", "0d", default="0d", low="-180d", high="180d"),
+        Field("at", "time", "When the first day begins.", '"09:00"', default="00:00"),
+        Field("clock", "choice", "Whose clock.", "customer", default="customer", options=("customer",)),
+        Field("feb_29", "choice", "When a 29 February comes in other years.", "feb_28", default="feb_28",
+              options=("feb_28", "mar_1")),
+        Field("ignore_dates", "date", "Dates that mean nobody knows; these never count.",
+              '["1900-01-01", "1970-01-01"]', many=True),
+    )),
+    Kind("pick_one", "One of many at a time.", (
+        Field("by", "choice", "What makes one the best.", "expected_margin", default="expected_margin",
+              options=("expected_margin",)),
+        Field("at_most_every", "duration", "The least time between two.", "14d", default="0d", high="365d"),
+    )),
+    Kind("again/after_event", "Re-arms with an event.", (
+        Field("after_event", "event", "The event.", "order.placed", required=True, many=True),
+    )),
+    Kind("again/every", "Re-arms with time.", (
+        Field("every", "choice", "How often.", "1y", required=True, options=("1y",)),
+    )),
+)  # fmt: skip
+
+_CAMPAIGNS = (
+    Kind("campaign", "What we may do about a moment, and how we will know that it worked.", (
+        Field("campaign", "name", "The campaign's name.", "cart_rescue", required=True),
+        Field("when", "name", "The moment it answers, or several.", "abandoned_cart", required=True, many=True,
+              later=True),
+        Field("priority", "count", "Which one wins when several are possible: the highest.", "80", default="50",
+              low="0", high="1000"),
+        Field("class", "choice", "What sort of message it is.", "marketing", default="marketing",
+              options=("marketing",), planned=("transactional", "legal")),
+        Field("only_if", "condition", "Who it is for.", "\"in_segment('newcomers')\""),
+        Field("send", "object", "What the sender is asked for.",
+              "{ channel: email, template: cart_rescue, with: [cart_lines] }", required=True, kind="send"),
+        Field("cost", "object", "What it costs per customer who gets it.", "{ send: 0.01, offer: 5.00 }", kind="cost"),
+        Field("measure", "object", "What it is judged by, and for how long: the slot is held that long.",
+              "{ objective: margin, for: 3d, guard: [unsubscribe] }", required=True, kind="measure"),
+        Field("control", "percentage", "The share who get nothing, so that the rest can be compared with them.",
+              "{ start: 15%, floor: 5% }", required=True, kind="control", low="1%", high="90%"),
+    ), planned=("offer", "stop_when", "leads_to", "after", "exclude", "series", "recheck_before_send", "cap",
+                "on_change", "audience")),
+    Kind("send", "What the sender is asked for.", (
+        Field("channel", "name", "Through which channel.", "email", required=True),
+        Field("template", "name", "Which template the sender fills.", "cart_rescue", required=True),
+        Field("with", "name", "Content that the sender is asked to put in.", "[cart_lines, recommended]", many=True),
+        Field("purpose", "name", "The purpose that the customer must have agreed to.", "marketing",
+              default="marketing"),
+    )),
+    Kind("cost", "What one message costs.", (
+        Field("send", "money", "Sending it.", "0.01", default="0"),
+        Field("offer", "money", "What it gives away.", "5.00", default="0", later=True),
+    )),
+    Kind("measure", "How we will know that it worked.", (
+        Field("objective", "choice", "What is compared.", "margin", default="margin", options=("margin",),
+              planned=("conversions", "orders", "new_category", "retention")),
+        Field("for", "duration", "For how long after the decision.", "7d", required=True, low="1m", high="365d"),
+        Field("guard", "choice", "What must not get worse.", "[unsubscribe]", many=True,
+              options=("unsubscribe", "margin")),
+    )),
+    Kind("control", "The control group: large at first, smaller once enough is known.", (
+        Field("start", "percentage", "Its share at first.", "15%", required=True, low="1%", high="90%"),
+        Field("floor", "percentage", "The least it may shrink to; the start when left out.", "5%", low="1%",
+              high="90%"),
+    )),
+)  # fmt: skip
+
+_POLICY = (
+    Kind("program", "Money.", (
+        Field("currency", "currency", "The one currency of all amounts.", "USD", default="USD"),
+        Field("metric", "choice", "What a customer is worth.", "margin", default="margin", options=("margin",),
+              planned=("revenue",)),
+        Field("assumed_margin", "percentage", "The margin of what has none of its own.", "30%", default="30%"),
+        Field("amend_for", "duration", "How long a return or cancellation still corrects a result.", "60d",
+              default="60d", high="365d"),
+    )),
+    Kind("one_at_a_time", "A customer has one campaign at a time.", (
+        Field("holds_until", "choice", "When the next one may come; the control group waits as well.",
+              "measure_ends", default="measure_ends", options=("measure_ends",)),
+        Field("exempt", "choice", "Classes of message that need not wait.", "[transactional, legal]", many=True,
+              options=("transactional", "legal")),
+        Field("interrupt", "choice", "Whether something much better may cut in.", "never", default="never",
+              options=("never",), later=True),
+        Field("rest", "duration", "Quiet time after each campaign.", "0d", default="0d", high="365d"),
+    )),
+    Kind("choose", "When several campaigns are possible at once.", (
+        Field("method", "choice", "How one is chosen: the highest priority.", "priority", default="priority",
+              options=("priority",), planned=("expected_value",), later=True),
+        Field("horizon", "months", "How far ahead value counts.", "12m"),
+        Field("include_follow_ons", "object", "How much of what comes after counts.", "{ depth: 3, discount: 0.9 }",
+              kind="follow_ons"),
+        Field("none_is_an_option", "truth", "Whether sending nothing may win.", "true"),
+        Field("explore", "object", "The share of decisions that try something else, to learn.",
+              "{ start: 5%, floor: 1% }", kind="explore"),
+        Field("collect_for", "duration", "How long to wait for rivals.", "0s", high="1d"),
+        Field("cold_start", "choice", "How one is chosen before there is evidence.", "priority",
+              options=("priority",)),
+    )),
+    Kind("follow_ons", "What comes after.", (
+        Field("depth", "count", "How many campaigns ahead.", "3", required=True, low="0", high="10"),
+        Field("discount", "multiple", "What each step counts, against the one before.", "0.9", required=True,
+              high="1"),
+    )),
+    Kind("explore", "How often to try something else.", (
+        Field("start", "percentage", "The share at first.", "5%", required=True),
+        Field("floor", "percentage", "The least it may shrink to.", "1%", required=True),
+    )),
+    Kind("holdout", "Customers nobody writes to, to know what all of it is worth.", (
+        Field("share", "percentage", "How many.", "5%", required=True, high="50%"),
+        Field("rotate", "choice", "When others take their turn.", "quarterly", default="quarterly",
+              options=("monthly", "quarterly", "yearly"), planned=("never",)),
+    )),
+    Kind("contact", "When and how often anybody may be written to.", (
+        Field("consent", "choice", "Nobody is written to who has not agreed.", "required", default="required",
+              options=("required",)),
+        Field("caps", "object", "At most so many messages in a time.", "[{ max: 1, per: 24h }]", kind="cap",
+              many=True),
+        Field("quiet_hours", "object", "The hours in which nobody is written to.",
+              '{ from: "21:00", to: "09:00", clock: customer }', kind="quiet_hours"),
+        Field("no_time_zone", "object", "Which clock counts when the customer's is not known.",
+              '{ use: country_default, else: "America/New_York" }', kind="no_time_zone"),
+        Field("unknown", "choice", "What to do when a rule cannot be checked.", "do_not_send",
+              default="do_not_send", options=("do_not_send",)),
+    )),
+    Kind("cap", "At most so many messages in a time.", (
+        Field("max", "count", "How many.", "3", required=True, low="1", high="1000"),
+        Field("per", "duration", "In which time.", "7d", required=True, low="1m", high="365d"),
+        Field("channel", "name", "On this channel only.", "sms"),
+    )),
+    Kind("quiet_hours", "The hours in which nobody is written to; they may span midnight.", (
+        Field("from", "time", "When they begin.", '"21:00"', required=True),
+        Field("to", "time", "When they end.", '"09:00"', required=True),
+        Field("clock", "choice", "Whose clock.", "customer", default="customer", options=("customer",)),
+    )),
+    Kind("no_time_zone", "Which clock counts when the customer's is not known.", (
+        Field("use", "choice", "First the zone of the customer's country.", "country_default",
+              options=("country_default",)),
+        Field("else", "zone", "Then this one.", '"America/New_York"', required=True),
+    )),
+    Kind("time", "How long to wait for what arrives late, and how old is too old.", (
+        Field("disorder", "durations", "Per topic: how long a timer waits for stragglers.", "{ clickstream: 30s }",
+              high="1h"),
+        Field("accept_late", "durations", "Per topic: how late an event may come and still correct.",
+              "{ purchases: 6h }", high="7d"),
+        Field("never_act_on_moments_older_than", "duration", "Moments that opened longer ago are never acted on.",
+              "24h", default="24h", low="1m", high="30d"),
+    )),
+)  # fmt: skip
+
+ALL_KINDS = (*_FEATURES, *_SEGMENTS, *_MOMENTS, *_CAMPAIGNS, *_POLICY)
+
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in ALL_KINDS}
+
+FAMILIES: Mapping[str, tuple[Kind, ...]] = {
+    family: tuple(kind for kind in ALL_KINDS if kind.name.startswith(family + "/"))
+    for family in dict.fromkeys(kind.name.partition("/")[0] for kind in ALL_KINDS if kind.head)
+}
+
+PLANNED_HEADS: Mapping[str, tuple[str, ...]] = {
+    "feature": ("quantile", "stage", "distinct"),
+    "moment": ("either_order", "sequence", "during", "state", "entered", "left", "schedule", "counts", "sums"),
+}
+"""Alternatives that the language will have, by family."""
+
+SECTIONS: Mapping[str, str] = {
+    "features": "Facts kept per customer, by name.",
+    "segments": "Named groups of customers, by name.",
+    "moments": "When something is worth reacting to: a list.",
+    "campaigns": "What we may do about it: a list.",
+    "policy": "The rules of the whole program, if they share a file with something else.",
+    **{kind: KINDS[kind].description for kind in (
+        "program", "one_at_a_time", "choose", "holdout", "contact", "time",
+    )},
+}  # fmt: skip
+"""What may stand at the top of a file."""
+
+POLICY_SECTIONS = ("program", "one_at_a_time", "choose", "holdout", "contact", "time")

@@ -1,0 +1,184 @@
+"""Records to moments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from orchestrator.conditions import Condition
+from orchestrator.definitions.catalogue import Catalogue
+from orchestrator.definitions.expressions import ANY, Declared, Scope, compile_condition
+from orchestrator.definitions.features import check_carried, check_key
+from orchestrator.definitions.nodes import Problems, Scalar, did_you_mean
+from orchestrator.definitions.records import Record, Word, clean
+from orchestrator.definitions.values import WINDOW
+from orchestrator.moments.rules import Absence, Around, Calendar, EventMatch, Moment, PickOne, Silence
+
+Shape = Absence | Silence | Around | Calendar
+
+
+class MomentBuilder:
+    """Builds moments over declared features and segments."""
+
+    def __init__(
+        self, catalogue: Catalogue, features: Mapping[str, Declared], segments: frozenset[str], problems: Problems
+    ) -> None:
+        self.catalogue = catalogue
+        self.features = features
+        self.segments = segments
+        self.problems = problems
+
+    def build(self, record: Record) -> Moment | None:
+        """Return the moment that a record describes, or None if anything is wrong with it."""
+        mark = len(self.problems.found)
+        only_if = self._check(record)
+        if not record.sound or not clean(self.problems, mark):
+            return None
+        lasts = record.need("lasts", int)
+        key, pick_one = record.get("key", Word), record.get("pick_one", Record)
+        return Moment(
+            name=record.need("moment", Word).text,
+            say=record.need("say", str),
+            shape=_SHAPES[record.kind.head](record),
+            key=None if key is None else key.text,
+            only_if=only_if,
+            cancelled_by=tuple(_match(event) for event in record.records("cancelled_by")),
+            lasts=None if lasts == WINDOW else lasts,
+            pick_one=None if pick_one is None else _pick_one(pick_one),
+        )
+
+    def _check(self, record: Record) -> Condition | None:
+        """Note what does not fit together, and return the compiled condition."""
+        starts = [match for name in ("starts_on", "restarts_on") for match in record.records(name)]
+        begin = [word for match in starts for word in match.words("event")]
+        key = check_key(record, begin, self.catalogue, self.problems)
+        for name in ("unless", "cancelled_by"):
+            for match in record.records(name):
+                self._check_match(match, key)
+        for name, check in (("absent", self._check_silence), ("around", self._check_around),
+                            ("calendar", self._check_calendar)):  # fmt: skip
+            part = record.get(name, Record)
+            if part is not None:
+                check(record, part)
+        text = record.get("only_if", Scalar)
+        scope = Scope(features=self.features, segments=self.segments, moment=True, key=key)
+        return None if text is None else compile_condition(text, scope, self.problems)
+
+    def _check_match(self, match: Record, key: str | None) -> None:
+        matching = match.get("matching", Word)
+        if matching is None:
+            return
+        if matching.text == key:
+            check_carried(key, matching.place, match.words("event"), self.catalogue, self.problems)
+        else:
+            says = "has no key" if key is None else f"is kept per {key}"
+            self.problems.error(
+                matching.place, "E044", f"'matching: {matching.text}' does not fit, the moment {says}"
+            )  # fmt: skip
+
+    def _check_silence(self, record: Record, absent: Record) -> None:
+        again, event = record.get("again", Record), absent.texts("event")
+        for word in () if again is None else again.words("after_event"):
+            if event and word.text not in event:
+                self.problems.error(
+                    word.place, "E050", f"not supported yet: 'again' after {word.text}, this moment re-arms after "
+                    f"{event[0]}",
+                )  # fmt: skip
+        rhythm = absent.get("for", Record)
+        if rhythm is None:
+            return
+        of = self._declared(rhythm, "of")
+        if of is not None and of.type not in ("duration", ANY):
+            self.problems.error(rhythm.at("of"), "E044", f"'of' takes a length of time, this feature is {of.type}")
+        elif of is not None and of.key is not None:
+            self.problems.error(rhythm.at("of"), "E044", f"'of' takes one value per customer, not one per {of.key}")
+        least, most = rhythm.get("min", int), rhythm.get("max", int)
+        if least is not None and most is not None and least > most:
+            self.problems.error(rhythm.at("max"), "E051", "'max' is shorter than 'min'")
+
+    def _check_around(self, record: Record, around: Record) -> None:
+        date, key = self._declared(around, "date"), record.get("key", Word)
+        if date is not None and date.kind != "next_order_date" and date.type != ANY:
+            self.problems.error(
+                around.at("date"), "E044", "'date' takes a predicted date, like one of `predict: next_order_date`"
+            )
+        elif date is not None and key is not None and date.key not in (key.text, None):
+            self.problems.error(
+                around.at("date"), "E044", f"this feature is kept per {date.key}, the moment per {key.text}"
+            )  # fmt: skip
+        self._check_window(around)
+
+    def _check_calendar(self, record: Record, calendar: Record) -> None:  # noqa: ARG002 - one shape for all checks
+        self._check_window(calendar)
+
+    def _check_window(self, window: Record) -> None:
+        start, end = window.get("from", int), window.get("to", int)
+        # A calendar's window ends with its last day, one around a date at the very instant.
+        if start is not None and end is not None and (start > end or (start == end and window.kind.name == "around")):
+            self.problems.error(window.at("to"), "E051", "the window ends before it begins")
+
+    def _declared(self, record: Record, field: str) -> Declared | None:
+        word = record.get(field, Word)
+        if word is None:
+            return None
+        if word.text not in self.features:
+            near = did_you_mean(word.text, self.features)
+            self.problems.error(word.place, "E043", f"unknown feature '{word.text}'{near}")
+        return self.features.get(word.text)
+
+
+def _match(record: Record) -> EventMatch:
+    matching = record.get("matching", Word)
+    return EventMatch(record.texts("event"), None if matching is None else matching.text)
+
+
+def _absence(record: Record) -> Absence:
+    restarts, unless = record.get("restarts_on", Record), record.need("unless", Record)
+    return Absence(
+        starts_on=_match(record.need("starts_on", Record)),
+        restarts_on=None if restarts is None else _match(restarts),
+        unless=_match(unless),
+        within=unless.need("within", int),
+    )
+
+
+def _silence(record: Record) -> Silence:
+    absent = record.need("absent", Record)
+    rhythm = absent.need("for", Record)
+    return Silence(
+        event=_match(absent),
+        times_permille=rhythm.need("times", int),
+        of=rhythm.need("of", Word).text,
+        min=rhythm.need("min", int),
+        max=rhythm.need("max", int),
+    )
+
+
+def _around(record: Record) -> Around:
+    around, unless = record.need("around", Record), record.get("unless", Record)
+    return Around(
+        date=around.need("date", Word).text,
+        start=around.need("from", int),
+        end=around.need("to", int),
+        unless=None if unless is None else _match(unless),
+    )
+
+
+def _calendar(record: Record) -> Calendar:
+    calendar = record.need("calendar", Record)
+    return Calendar(
+        field=calendar.need("date", Word).text,
+        start=calendar.need("from", int),
+        end=calendar.need("to", int),
+        minute=calendar.need("at", int),
+        feb_29=calendar.need("feb_29", Word).text,
+        ignore_dates=frozenset(calendar.get("ignore_dates", tuple) or ()),
+    )
+
+
+def _pick_one(record: Record) -> PickOne:
+    return PickOne(by=record.need("by", Word).text, at_most_every=record.need("at_most_every", int))
+
+
+_SHAPES: Mapping[str, Callable[[Record], Shape]] = {
+    "starts_on": _absence, "absent": _silence, "around": _around, "calendar": _calendar,
+}  # fmt: skip

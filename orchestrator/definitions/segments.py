@@ -1,0 +1,46 @@
+"""Records to segments, and the order in which they depend on one another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from orchestrator.conditions import InSegment, walk
+from orchestrator.definitions.expressions import Declared, Scope, compile_condition
+from orchestrator.definitions.nodes import Place, Problems, Scalar
+from orchestrator.definitions.records import Record
+from orchestrator.program import Segment
+
+MAX_DEPTH = 10
+
+
+def build_segment(
+    name: str, record: Record, features: Mapping[str, Declared], segments: frozenset[str], problems: Problems
+) -> Segment | None:
+    """Return the segment that a record describes, or None if anything is wrong with it."""
+    text = record.get("is", Scalar)
+    if text is None:
+        return None
+    condition = compile_condition(text, Scope(features=features, segments=segments), problems)
+    say = record.get("say", str)
+    return None if condition is None or say is None else Segment(name, say, condition)
+
+
+def check_nesting(segments: Mapping[str, Segment], places: Mapping[str, Place], problems: Problems) -> None:
+    """Note segments that depend on themselves, or on others too deep down."""
+    asked = {
+        name: [node.segment for node in walk(segment.condition.expression) if isinstance(node, InSegment)]
+        for name, segment in segments.items()
+    }
+    try:
+        order = list(TopologicalSorter(asked).static_order())
+    except CycleError as error:
+        cycle: list[str] = error.args[1]
+        first = min(cycle)
+        problems.error(places[first], "E053", f"segment '{first}' depends on itself through {' and '.join(cycle)}")
+        return
+    depth: dict[str, int] = {}
+    for name in order:
+        depth[name] = 1 + max((depth[other] for other in asked.get(name, ())), default=0)
+        if depth[name] == MAX_DEPTH + 1:
+            problems.error(places[name], "E053", f"segment '{name}' asks about segments more than {MAX_DEPTH} deep")
