@@ -107,8 +107,9 @@ def apply(admin: AdminClient, topics: Topics, *, timeout: float = 30.0) -> Plan:
     missing = [topics.by_name(change.topic) for change in following.changes if change.kind == CREATE]
     if missing:
         _create(admin, missing)
-        _wait_until_there(admin, missing, timeout)
     _alter(admin, [change for change in following.changes if change.kind == CONFIG])
+    if any(change.can_be_applied for change in following.changes):
+        _wait_until_shown(admin, topics, timeout)
     return following
 
 
@@ -156,10 +157,14 @@ def _configs(admin: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
         return {}
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     answers = admin.describe_configs(resources, request_timeout=_TIMEOUT)
-    told = _results({resource.name: answer for resource, answer in answers.items()}, "reading configurations of")
+    told = _results(
+        {resource.name: answer for resource, answer in answers.items()},
+        "reading configurations of",
+        tolerated=KafkaError.UNKNOWN_TOPIC_OR_PART,  # one broker lists a new topic before another has heard of it
+    )
     return {
-        name: {entry.name: entry.value for entry in entries.values() if entry.value is not None}
-        for name, entries in told.items()
+        name: {entry.name: entry.value for entry in told.get(name, {}).values() if entry.value is not None}
+        for name in names
     }
 
 
@@ -202,21 +207,13 @@ def _create(admin: AdminClient, missing: Iterable[Topic]) -> None:
     _results(answers, "creating", tolerated=KafkaError.TOPIC_ALREADY_EXISTS)
 
 
-def _wait_until_there(admin: AdminClient, missing: Iterable[Topic], timeout: float) -> None:
-    """Return once every new topic shows all its partitions: creating only starts it."""
+def _wait_until_shown(admin: AdminClient, topics: Topics, timeout: float) -> None:
+    """Return once the broker shows what it accepted: brokers learn of it after the answer, measured on Apache Kafka."""
     deadline = time.monotonic() + timeout
-    while True:
-        there = _metadata(admin)
-        late = [
-            topic
-            for topic in missing
-            if topic.name not in there or len(there[topic.name].partitions) < topic.partitions
-        ]
-        if not late:
-            return
+    while left := [change for change in plan(admin, topics).changes if change.kind != REPLICATION]:
         if time.monotonic() > deadline:
-            names = ", ".join(topic.name for topic in late)
-            raise OperatorError(f"created, but not shown by the broker after {timeout:g} s: {names}; run 'topics plan'")
+            message = f"accepted, but after {timeout:g} s the broker still shows something else:"
+            raise OperatorError(message, details=[str(change) for change in left])
         time.sleep(0.1)
 
 

@@ -1,0 +1,86 @@
+"""The `orchestrator` command: quick to list, and no command can break another."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from orchestrator import __version__, cli
+from orchestrator.runtime.errors import OperatorError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def runner() -> CliRunner:
+    """Return a runner that keeps stdout and stderr apart."""
+    return CliRunner()
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add two commands: one whose module is missing, and one that fails."""
+    monkeypatch.setitem(cli.COMMANDS, "absent", ("orchestrator.cli.no_such_module:absent", "Never written."))
+    monkeypatch.setitem(cli.COMMANDS, "failing", (f"{__name__}:failing", "Fails."))
+
+
+@click.command()
+def failing() -> None:
+    """Fail as a command does when the operator can help it."""
+    raise OperatorError("the disk is full: free some", exit_code=3, details=["/data 100 %"])
+
+
+def test_help_lists_commands_without_importing_them() -> None:
+    """A completion script or a person in a hurry does not wait for Kafka's client."""
+    code = (
+        "import sys; from click.testing import CliRunner; from orchestrator.cli import main;"
+        "print(CliRunner().invoke(main, ['--help']).output);"
+        "assert not {'confluent_kafka', 'faust', 'rocksdict', 'fastavro', 'rich'} & set(sys.modules)"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "Compare, create and verify the topics of topics.yaml." in ended.stdout
+
+
+def test_the_version_is_the_packages(runner: CliRunner) -> None:
+    """What a bug report starts with."""
+    assert runner.invoke(cli.main, ["--version"]).output == f"orchestrator {__version__}\n"
+
+
+@pytest.mark.usefixtures("table")
+def test_a_missing_module_breaks_no_other_command(runner: CliRunner) -> None:
+    """It is simply not there."""
+    listed = runner.invoke(cli.main, ["--help"])
+    asked = runner.invoke(cli.main, ["absent"])
+
+    assert (listed.exit_code, asked.exit_code) == (0, 2)
+    assert "absent" not in listed.output
+    assert "No such command 'absent'" in asked.stderr
+
+
+@pytest.mark.usefixtures("table")
+def test_an_operators_error_is_one_line_and_an_exit_code(runner: CliRunner) -> None:
+    """No traceback for what is not a fault of ours."""
+    ended = runner.invoke(cli.main, ["failing"])
+
+    assert ended.exit_code == 3
+    assert ended.stderr == "orchestrator: the disk is full: free some\n  /data 100 %\n"
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["topics", "nonsense"], ["topics", "plan", "--nonsense"]])
+def test_a_usage_error_is_exit_code_two(runner: CliRunner, arguments: list[str]) -> None:
+    """Scripts can tell their own mistakes from findings."""
+    assert runner.invoke(cli.main, arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["plan", "apply", "verify"])
+def test_every_topics_command_shows_an_example(runner: CliRunner, command: str) -> None:
+    """The fastest documentation is a line to copy."""
+    assert f"Example: orchestrator topics {command} " in runner.invoke(cli.main, ["topics", command, "--help"]).output
