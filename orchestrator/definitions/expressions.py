@@ -10,24 +10,19 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, NoReturn
 
 from orchestrator import conditions
 from orchestrator.conditions import Condition, Expression
 from orchestrator.definitions.catalogue import PRODUCT_TYPES, PROFILE_TYPES
 from orchestrator.definitions.nodes import Place, Problems, Scalar, did_you_mean
-from orchestrator.definitions.values import WORDS, is_date, milliseconds, minor_units, shown
+from orchestrator.definitions.values import TYPE_WORDS, WORDS, is_date, milliseconds, minor_units, shown
 
 MAX_LENGTH = 2_000
 MAX_DEPTH = 50
 
 ANY = "any"
 """The type of what is wrong already, so that one mistake is told once."""
-
-_ARTICLES = {
-    "number": "a number", "money": "money", "duration": "a length of time", "instant": "an instant", "text": "text",
-    "truth": "true or false", "date": "a date", "lines": "a list",
-}  # fmt: skip
 
 _EXAMPLES = {"duration": "30d", "money": "20", "number": "3", "text": "'high'", "instant": "age(...) >= 30d"}
 
@@ -175,11 +170,11 @@ class _Parser:
     def note(self, at: int, code: str, message: str) -> None:
         self.problems.error(self.place(at), code, message)
 
-    def stop(self, at: int, code: str, message: str) -> None:
+    def stop(self, at: int, code: str, message: str) -> NoReturn:
         self.note(at, code, message)
         raise _Stop
 
-    def unexpected(self, expected: str) -> None:
+    def unexpected(self, expected: str) -> NoReturn:
         token = self.token
         if token.kind == "stranger":
             self.take()
@@ -232,7 +227,7 @@ class _Parser:
         hint = f", compare it, like {self.name_of(typed)} == {example}" if example and not typed.fixed else ""
         if typed.type == "instant":
             hint = f", compare its age, like age({self.name_of(typed)}) >= 30d"
-        self.note(typed.at, "E032", f"{self.name_of(typed)} is {_ARTICLES[typed.type]}, not true or false{hint}")
+        self.note(typed.at, "E032", f"{self.name_of(typed)} is {TYPE_WORDS[typed.type]}, not true or false{hint}")
 
     # --- comparisons ---
 
@@ -257,7 +252,7 @@ class _Parser:
                       "the answer is always the same")  # fmt: skip
         else:
             left, right = self.scaled(left, right), self.scaled(right, left)
-            self.check(left, right, operator)
+            self.check(left, right, operator.text, left.at)
         expression = conditions.Compare(operator.text, left.expression, right.expression)
         return _Typed(expression, "truth", left.at, right.end)
 
@@ -277,12 +272,10 @@ class _Parser:
         self.expect("[", "'in'")
         options: list[Any] = []
         while not self.meets("]"):
-            option = self.operand()
-            if not isinstance(option.expression, conditions.Literal):
-                self.stop(option.at, "E030", "expected numbers or texts in quotes between '[' and ']'")
-                break
-            option = self.scaled(option, left)
-            self.check(left, option, _Token("op", "==", option.at, option.at))
+            if self.token.kind not in ("number", "text") and not self.meets("true", "false"):
+                self.unexpected("between '[' and ']' stand numbers and texts in quotes")
+            option = self.scaled(self.operand(), left)
+            self.check(left, option, "==", option.at)
             assert isinstance(option.expression, conditions.Literal)
             options.append(option.expression.fixed)
             if not self.meets(","):
@@ -305,22 +298,21 @@ class _Parser:
             return _Typed(side.expression, ANY, side.at, side.end)
         return _Typed(conditions.Literal(-cents if side.number.startswith("-") else cents), "money", side.at, side.end)
 
-    def check(self, left: _Typed, right: _Typed, operator: _Token) -> None:
+    def check(self, left: _Typed, right: _Typed, operator: str, at: int) -> None:
         types = {left.type, right.type}
         if ANY in types or (types == {"text", "date"} and self.are_dates(left, right)):
             return
         if len(types) == 2 or "lines" in types:
-            self.note(left.at, "E032", self.mismatch(left, right))
-        elif operator.text not in ("==", "!=") and types & {"text", "truth"}:
-            self.note(operator.at, "E032", f"'{operator.text}' does not go with {_ARTICLES[left.type]}, "
-                      "only '==' and '!=' do")  # fmt: skip
+            self.note(at, "E032", self.mismatch(left, right))
+        elif operator not in ("==", "!=") and types & {"text", "truth"}:
+            self.note(at, "E032", f"'{operator}' does not go with {TYPE_WORDS[left.type]}, only '==' and '!=' do")
 
     def are_dates(self, left: _Typed, right: _Typed) -> bool:
         texts = [side.expression for side in (left, right) if side.type == "text"]
         return all(isinstance(text, conditions.Literal) and is_date(text.fixed) for text in texts)
 
     def mismatch(self, left: _Typed, right: _Typed) -> str:
-        says = f"{self.name_of(left)} is {_ARTICLES[left.type]} and {self.name_of(right)} is {_ARTICLES[right.type]}"
+        says = f"{self.name_of(left)} is {TYPE_WORDS[left.type]} and {self.name_of(right)} is {TYPE_WORDS[right.type]}"
         number = left.number or right.number
         types = {left.type, right.type}
         if types == {"duration", "number"} and number:
@@ -382,24 +374,27 @@ class _Parser:
             near = did_you_mean(token.text[:64], _FUNCTIONS) or ", there are age and in_segment"
             self.stop(token.at, "E031", f"unknown function {shown(token.text)}{near}")
         self.take()
-        inner = self.operand()
-        end = self.expect(")", f"{token.text}(...").end
-        if token.text == "age":
-            if inner.type not in ("instant", ANY):
-                self.note(inner.at, "E032", f"age() takes an instant, {self.name_of(inner)} is {_ARTICLES[inner.type]}")
-            return _Typed(conditions.Age(inner.expression), "duration", token.at, end)
-        return self.in_segment(token, inner, end)
+        return self.age(token) if token.text == "age" else self.in_segment(token)
 
-    def in_segment(self, token: _Token, inner: _Typed, end: int) -> _Typed:
-        if not isinstance(inner.expression, conditions.Literal) or inner.type != "text":
-            self.stop(inner.at, "E030", "in_segment() takes the name of a segment in quotes")
-            raise _Stop
-        name = inner.expression.fixed
+    def age(self, token: _Token) -> _Typed:
+        inner = self.operand()
+        end = self.expect(")", "age(...").end
+        if inner.type not in ("instant", ANY):
+            self.note(inner.at, "E032", f"age() takes an instant, {self.name_of(inner)} is {TYPE_WORDS[inner.type]}")
+        return _Typed(conditions.Age(inner.expression), "duration", token.at, end)
+
+    def in_segment(self, token: _Token) -> _Typed:
+        written = self.token
+        if written.kind != "text":
+            self.unexpected("in_segment() takes the name of a segment in quotes")
+        self.take()
+        name = written.text[1:-1]
+        end = self.expect(")", "in_segment(...").end
         if self.scope.event is not None:
             self.note(token.at, "E031", "a condition on events cannot ask about segments")
         elif name not in self.scope.segments:
             near = did_you_mean(name[:64], self.scope.segments)
-            self.note(inner.at + 1, "E031", f"unknown segment {shown(name)}{near}")
+            self.note(written.at + 1, "E031", f"unknown segment {shown(name)}{near}")
         return _Typed(conditions.InSegment(name), "truth", token.at, end)
 
     def bare(self, token: _Token) -> _Typed:
@@ -436,7 +431,7 @@ class _Parser:
         elif inner.type == "number" and inner.number is not None:
             return True, conditions.Literal(inner.number)
         elif inner.type not in ("text", ANY):
-            self.note(inner.at, "E032", f"a key is text, {self.name_of(inner)} is {_ARTICLES[inner.type]}")
+            self.note(inner.at, "E032", f"a key is text, {self.name_of(inner)} is {TYPE_WORDS[inner.type]}")
         elif self.is_moments_key(inner.expression) and self.scope.key not in (feature.key, ANY):
             self.note(inner.at, "E034", f"'{token.text}' is kept per {feature.key}, the moment per {self.scope.key}")
         return True, inner.expression
@@ -515,11 +510,9 @@ class _Parser:
             self.note(token.at, "E031", "there is no event here to ask about, only 'where' of a feature has one")
             return _Typed(conditions.Read("event", name), ANY, token.at, end)
         kind = self.scope.event.get(name, ANY)
-        if kind == ANY and name not in self.scope.event:
-            hint = ": 'where' sees the event's properties only" if name in self.scope.features else ""
-            near = hint or did_you_mean(name[:64], self.scope.event)
-            what = "a feature, not a property of the event" if hint else "not a property of the event"
-            self.note(token.at, "E031", f"{shown(name)} is {what}{near}")
+        if kind == ANY:
+            near = did_you_mean(name[:64], self.scope.event)
+            self.note(token.at, "E031", f"{shown(name)} is not a property of the event{near}")
         return _Typed(conditions.Read("event", name, None, kind), kind, token.at, end)
 
     def name_of(self, typed: _Typed) -> str:

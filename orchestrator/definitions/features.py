@@ -9,6 +9,7 @@ from orchestrator.definitions.catalogue import Catalogue
 from orchestrator.definitions.expressions import Scope, compile_condition
 from orchestrator.definitions.nodes import Place, Problems, Scalar, did_you_mean
 from orchestrator.definitions.records import Property, Record, Word, clean
+from orchestrator.definitions.values import TYPE_WORDS
 from orchestrator.features import Feature
 
 _UNITS = {
@@ -72,8 +73,9 @@ def _age_of(name: str, record: Record, catalogue: Catalogue, problems: Problems)
 def _check_type(kind: str, taken: Property, problems: Problems) -> None:
     fitting = ("number", "money") if kind == "sum" else ("number", "money", "text", "instant")
     if taken.type not in fitting:
-        what = " or ".join(("a number", "money", "text")[: 2 if kind == "sum" else 3])
-        problems.error(taken.place, "E042", f"'{kind}' takes {what}, {taken.event}.{taken.name} is {taken.type}")
+        what = "a number or money" if kind == "sum" else "a number, money or text"
+        saw = TYPE_WORDS[taken.type]
+        problems.error(taken.place, "E042", f"'{kind}' takes {what}, {taken.event}.{taken.name} is {saw}")
 
 
 def check_key(record: Record, events: Iterable[Word], catalogue: Catalogue, problems: Problems) -> str | None:

@@ -10,7 +10,7 @@ from orchestrator.definitions.expressions import ANY, Declared, Scope, compile_c
 from orchestrator.definitions.features import check_carried, check_key
 from orchestrator.definitions.nodes import Problems, Scalar, did_you_mean
 from orchestrator.definitions.records import Record, Word, clean
-from orchestrator.definitions.values import WINDOW
+from orchestrator.definitions.values import TYPE_WORDS, WINDOW
 from orchestrator.moments.rules import Absence, Around, Calendar, EventMatch, Moment, PickOne, Silence
 
 Shape = Absence | Silence | Around | Calendar
@@ -88,7 +88,8 @@ class MomentBuilder:
             return
         of = self._declared(rhythm, "of")
         if of is not None and of.type not in ("duration", ANY):
-            self.problems.error(rhythm.at("of"), "E044", f"'of' takes a length of time, this feature is {of.type}")
+            saw = TYPE_WORDS[of.type]
+            self.problems.error(rhythm.at("of"), "E044", f"'of' takes a length of time, this feature is {saw}")
         elif of is not None and of.key is not None:
             self.problems.error(rhythm.at("of"), "E044", f"'of' takes one value per customer, not one per {of.key}")
         least, most = rhythm.get("min", int), rhythm.get("max", int)

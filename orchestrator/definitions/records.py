@@ -120,6 +120,7 @@ class Reader:
         mark = len(self.problems.found)
         values: dict[str, object] = {}
         places: dict[str, Place] = {}
+        hints = ""
         for name, place in node.keys.items():
             known = kind.field(name)
             if known is not None:
@@ -135,13 +136,13 @@ class Reader:
             elif any(name in _names(sibling) for sibling in FAMILIES.get(kind.name.partition("/")[0], ())):
                 self.problems.error(place, "E015", f"field '{name}' does not go with '{kind.head}'")
             else:
-                self._unknown(place, name, _names(kind))
+                hints += self._unknown(place, name, _names(kind))
         # What looks missing may be what another word will stand for, as `series` for `send`.
         refused = any(problem.code == NOT_YET for problem in self.problems.found[mark:])
         for known in kind.fields:
             if known.name in node.keys:
                 continue
-            if known.required and not refused:
+            if known.required and not refused and f"'{known.name}'" not in hints:
                 self.problems.error(
                     node.place, "E011", f"{title} has no '{known.name}', write it like {known.name}: {known.example}"
                 )
@@ -237,10 +238,13 @@ class Reader:
 
     def _property(self, scalar: Scalar) -> Property | None:
         if scalar.text in self.catalogue.events:
+            kinds = self.catalogue.events[scalar.text].properties
+            example = next((name for name in kinds if kinds[name] in ("money", "number")), next(iter(kinds), "name"))
             self.problems.error(
-                scalar.place, "E041", f"{shown(scalar.text)} is an event, name one of its properties: "
-                f"{scalar.text}.{next(iter(self.catalogue.events[scalar.text].properties), 'name')}",
-            )  # fmt: skip
+                scalar.place,
+                "E041",
+                f"{shown(scalar.text)} is an event, name one of its properties: {scalar.text}.{example}",
+            )
             return None
         stem, _, name = scalar.text.rpartition(".")
         event = self._event(Scalar(scalar.place, stem or scalar.text, scalar.quoted))
@@ -279,8 +283,11 @@ class Reader:
         """Note something that the language will have, and has not yet."""
         self.problems.error(place, NOT_YET, f"not supported yet: {what}")
 
-    def _unknown(self, place: Place, name: str, known: set[str]) -> None:
-        self.problems.error(place, "E010", f"unknown field {shown(name)}{did_you_mean(name[:64], known)}")
+    def _unknown(self, place: Place, name: str, known: set[str]) -> str:
+        """Note an unknown field, and return the hint that was given."""
+        hint = did_you_mean(name[:64], known)
+        self.problems.error(place, "E010", f"unknown field {shown(name)}{hint}")
+        return hint
 
     def _misshapen(self, known: Field, node: Node, saw: str) -> None:
         self.problems.error(

@@ -35,9 +35,11 @@ def check_nesting(segments: Mapping[str, Segment], places: Mapping[str, Place], 
     try:
         order = list(TopologicalSorter(asked).static_order())
     except CycleError as error:
-        cycle: list[str] = error.args[1]
-        first = min(cycle)
-        problems.error(places[first], "E053", f"segment '{first}' depends on itself through {' and '.join(cycle)}")
+        # graphlib names each one before the one that asks about it; the circle reads better the other way round.
+        cycle: list[str] = error.args[1][:0:-1]
+        first = cycle.index(min(cycle))
+        circle = " -> ".join([*cycle[first:], *cycle[:first], cycle[first]])
+        problems.error(places[min(cycle)], "E053", f"segment '{min(cycle)}' asks about itself: {circle}")
         return
     depth: dict[str, int] = {}
     for name in order:

@@ -22,6 +22,12 @@ WORDS = frozenset({
 })  # fmt: skip
 """Words that mean something in conditions, so that nothing else may be called so."""
 
+TYPE_WORDS = {
+    "number": "a number", "money": "money", "duration": "a length of time", "instant": "an instant", "text": "text",
+    "truth": "true or false", "date": "a date", "lines": "a list",
+}  # fmt: skip
+"""What a value of each type is called in messages."""
+
 WINDOW = -1
 """What `lasts: window` reads as: until the end of the moment's own window."""
 
@@ -106,7 +112,7 @@ def money(scalar: Scalar, problems: Problems) -> int | None:
     """Return an amount of the program's currency in minor units."""
     value = minor_units(scalar.text)
     if value is None:
-        _refuse(scalar, problems, "E021", "an amount of money", "5 or 4.90, without a currency and with a point")
+        _refuse(scalar, problems, "E021", "an amount of money", "5 or 4.90: no currency, at most two decimals")
     return value
 
 
