@@ -1,0 +1,32 @@
+"""`orchestrator worker`: what Kubernetes runs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from orchestrator.runtime.settings import load as load_settings
+
+
+@click.command()
+@click.option("--role", type=click.Choice(["engine", "control"]), required=True, help="What this process does.")
+def worker(role: str) -> None:
+    r"""Run one worker until it is stopped; SIGTERM lets it commit and leave in good order.
+
+    The engine decides; control answers questions about decisions and audits the triggers as they come. Everything else
+    is set by environment variables, see docs/operations.md.
+
+    \b
+    Example:
+      ORCHESTRATOR_BOOTSTRAP_SERVERS=localhost:9092 \\
+      ORCHESTRATOR_DEFINITIONS=deploy/definitions/retail orchestrator worker --role engine
+    """
+    settings = load_settings()
+    if role == "engine":
+        from orchestrator.runtime.hosting import run_engine
+
+        sys.exit(run_engine(settings))
+    from orchestrator.runtime.control import run_control
+
+    sys.exit(run_control(settings))

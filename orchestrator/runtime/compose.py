@@ -1,0 +1,167 @@
+"""The composition root: builds the engine's loop from settings; nothing else constructs clients, stores or codecs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import Consumer, Producer
+from rocksdict import Cache
+
+from orchestrator.definitions.catalogue import CATALOGUE
+from orchestrator.program import Program
+from orchestrator.reference import Reference, product_of
+from orchestrator.runtime.avro import Codec
+from orchestrator.runtime.barriers import BarrierSource, LiveBarriers, NoBarriers
+from orchestrator.runtime.clock import now_ms
+from orchestrator.runtime.connection import client_config, connect
+from orchestrator.runtime.definitions_folder import load_folder
+from orchestrator.runtime.errors import USAGE, OperatorError
+from orchestrator.runtime.intake import Intake, sources_of
+from orchestrator.runtime.loop import Loop, LoopConfig, no_probe
+from orchestrator.runtime.outbox import Headers, Outbox
+from orchestrator.runtime.partition import Deciding
+from orchestrator.runtime.reference_reader import ReferenceReader
+from orchestrator.runtime.restore import Restorer
+from orchestrator.runtime.schema_registry import ConfluentRegistry, FileRegistry, SchemaRegistry
+from orchestrator.runtime.settings import Settings
+from orchestrator.runtime.state_store import StateStore
+from orchestrator.runtime.topic import Topics
+from orchestrator.runtime.topic_admin import verify
+from orchestrator.runtime.topics import load as load_topics
+
+log = logging.getLogger("orchestrator")
+
+BLOCK_CACHE = 64 << 20
+"""Bytes of RocksDB blocks kept in memory, shared by all partitions of a process."""
+
+
+def topics_of(settings: Settings) -> Topics:
+    """Return the declared topics, with the prefix and the counts that the settings ask for."""
+    topics = load_topics(settings.topics, settings.schemas)
+    return topics.with_partitions(settings.partitions, settings.replication).with_prefix(settings.topic_prefix)
+
+
+def codec_of(settings: Settings) -> Codec:
+    """Return the codec over the configured registry, or over the schema files."""
+    files = FileRegistry(settings.schemas)
+    registry: SchemaRegistry = files
+    if settings.schema_registry_url is not None:
+        registry = ConfluentRegistry(settings.schema_registry_url, files)
+    return Codec(registry)
+
+
+def program_of(settings: Settings) -> Program:
+    """Return the compiled definitions of the configured folder."""
+    if settings.definitions is None:
+        raise OperatorError(
+            "no definitions: set ORCHESTRATOR_DEFINITIONS to a folder such as deploy/definitions/retail",
+            exit_code=USAGE,
+        )
+    return Program(load_folder(settings.definitions), CATALOGUE.topic_by_event)
+
+
+def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Callable[[str], None] = no_probe) -> Loop:
+    """Return the loop of one engine process, ready to start; raises OperatorError for whatever is not as it must be."""
+    program = program_of(settings)
+    topics = topics_of(settings)
+    codec = codec_of(settings)
+    admin = connect(settings)
+    if findings := verify(admin, topics):
+        raise OperatorError("the topics are not as topics.yaml declares them:", details=findings)
+    shared = client_config(settings)
+    inputs = [topic.name for topic in sources_of(topics)]
+    references = [topic.name for topic in topics.references]
+    live = settings.barriers == "live"
+
+    reference = Reference()
+    decoders = {topic.name: codec.decoder(topic) for topic in topics.references if topic.schema == "product"}
+    reader = ReferenceReader(shared, decoders, lambda _, record: reference.put(product_of(record)))
+
+    transactional_id = f"{settings.group}.{settings.ordinal}"
+    producer = Producer(producer_config(settings, transactional_id))
+    consumer = Consumer(consumer_config(settings))
+    source: BarrierSource = NoBarriers()
+    if live:
+        source = LiveBarriers(admin, inputs, references, now, settings.commit_interval_ms)
+
+    config = LoopConfig(
+        inputs=inputs,
+        clock=None if live else topics.clock.name,
+        changelog=topics.changelog.name,
+        transactional_id=transactional_id,
+        commit_interval=settings.commit_interval_ms,
+        cache_bytes=settings.cache_bytes,
+    )
+    intake = Intake(topics, codec, max_record_bytes=settings.max_record_bytes, max_skew=settings.max_skew_ms)
+    loop: Loop
+
+    def send(topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None) -> None:
+        loop.send(topic, partition, key, value, headers)
+
+    outbox = Outbox(topics, codec, send)
+    deciding = Deciding(program, reference, intake, outbox, settings.max_lag_ms, records_barriers=live)
+    cache = Cache(BLOCK_CACHE)
+
+    def open_store(number: int) -> StateStore:
+        store = StateStore(settings.state_dir / settings.group / str(number), cache)
+        if store.set_aside is not None:
+            log.warning("the state of partition %d was damaged and is set aside in %s", number, store.set_aside)
+        return store
+
+    loop = Loop(
+        config,
+        consumer,
+        producer,
+        Restorer(shared, topics.changelog.name),
+        reader,
+        source,
+        deciding,
+        open_store,
+        codec.decoder(topics.clock),
+        now,
+        probe,
+    )
+    return loop
+
+
+def consumer_config(settings: Settings) -> dict[str, Any]:
+    """Return the firehose consumer's configuration."""
+    config: dict[str, Any] = {
+        **client_config(settings),
+        "group.id": settings.group,
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        # Not cooperative: it does not give partition p of every input to the same member.
+        "partition.assignment.strategy": "range",
+        # Where to start is always said explicitly; an offset that is gone must not turn into silence.
+        "auto.offset.reset": "error",
+        "session.timeout.ms": settings.session_timeout_ms,
+        "heartbeat.interval.ms": max(300, settings.session_timeout_ms // 4),
+        "max.poll.interval.ms": max(300_000, settings.session_timeout_ms + 1),
+        "fetch.wait.max.ms": 50,
+        "fetch.message.max.bytes": max(1 << 20, settings.max_record_bytes),
+        "queued.max.messages.kbytes": 65_536,
+        "queued.min.messages": 20_000,
+    }
+    if settings.static_membership:
+        config["group.instance.id"] = settings.instance
+    return config
+
+
+def producer_config(settings: Settings, transactional_id: str) -> dict[str, Any]:
+    """Return the transactional producer's configuration."""
+    return {
+        **client_config(settings),
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": settings.transaction_timeout_ms,
+        "partitioner": "murmur2_random",
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        "message.max.bytes": 2 << 20,
+        "queue.buffering.max.kbytes": 131_072,
+        "delivery.report.only.error": False,
+    }

@@ -1,0 +1,112 @@
+"""Records to events: what can be used, and for everything else the dead letter that says why it could not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from confluent_kafka import Message
+
+from orchestrator.events import ERASED, PROFILE, Event
+from orchestrator.runtime.avro import Codec, Decode, Undecodable
+from orchestrator.runtime.partitioner import partition_of
+from orchestrator.runtime.topic import Always, EventMapping, Topic, Topics
+
+OLDEST = 946_684_800_000
+"""2000-01-01: an event before it carries seconds, or a default, instead of milliseconds."""
+
+MAX_CUSTOMER_BYTES = 512
+
+
+class DeadLetter(NamedTuple):
+    """Why a record could not be used, and what its frame said."""
+
+    reason: str
+    detail: str
+    schema_id: int | None = None
+
+
+class _Source(NamedTuple):
+    place: int
+    decode: Decode
+    mapping: EventMapping | None  # None for profiles
+    name: str | None  # the one name all of its events have
+
+
+class Intake:
+    """Decodes the records of all inputs of one partition count."""
+
+    def __init__(self, topics: Topics, codec: Codec, *, max_record_bytes: int, max_skew: int) -> None:
+        """Take every input and the profiles; `max_skew` is how far ahead of its step an event may be, milliseconds."""
+        self._partitions = topics.partitions
+        self._max_bytes = max_record_bytes
+        self._max_skew = max_skew
+        self._sources: dict[str, _Source] = {}
+        for place, topic in enumerate((topics.profiles, *topics.inputs)):
+            name = topic.events.name.name if topic.events and isinstance(topic.events.name, Always) else None
+            self._sources[topic.name] = _Source(place, codec.decoder(topic), topic.events, name)
+
+    def read(self, topic: str, message: Message, newest: int) -> Event | DeadLetter:
+        """Return the event of a record, or why there is none; `newest` is the step's newest instant."""
+        source = self._sources[topic]
+        key, value = message.key(), message.value()
+        if not key:
+            return DeadLetter("missing_customer", "the record has no key; the key must be the customer's id")
+        assert isinstance(key, bytes)
+        if value is not None and len(value) > self._max_bytes:
+            return DeadLetter("too_large", f"the record has {len(value)} bytes, at most {self._max_bytes} are read")
+        try:
+            customer = key.decode()
+        except UnicodeDecodeError:
+            return DeadLetter("missing_customer", "the key is not UTF-8; the key must be the customer's id")
+        if len(key) > MAX_CUSTOMER_BYTES or key[0] == 0:
+            return DeadLetter("missing_customer", f"the key is no customer id: {len(key)} bytes")
+        offset = message.offset() or 0
+        if value is None:
+            if source.mapping is None:
+                return Event(ERASED, customer, newest, "", source.place, offset)
+            return DeadLetter("undecodable", "the value is empty; only customer-profiles has tombstones")
+        assert isinstance(value, bytes)
+        try:
+            record = source.decode(value)
+        except Undecodable as error:
+            return DeadLetter(error.reason, error.detail, error.schema_id)
+        if source.mapping is None:
+            return self._checked(
+                Event(PROFILE, customer, record["updated_at"], "", source.place, offset, record), newest
+            )
+        mapping = source.mapping
+        if str(record[mapping.customer]) != customer:
+            return DeadLetter("missing_customer", f"the field {mapping.customer} is not the record's key")
+        event = Event(
+            source.name or record[mapping.name],  # type: ignore[index]  # one of the two is set
+            customer,
+            mapping.milliseconds(record[mapping.time]) if mapping.time_unit != "ms" else record[mapping.time],
+            str(record[mapping.id]),
+            source.place,
+            offset,
+            record if mapping.properties is None else _renamed(record, mapping.properties),
+        )
+        return self._checked(event, newest)
+
+    def is_stranger(self, key: bytes, partition: int) -> bool:
+        """Return whether a customer does not belong to a partition; senders must use the declared partitioner."""
+        return partition_of(key, self._partitions) != partition
+
+    def _checked(self, event: Event, newest: int) -> Event | DeadLetter:
+        if event.time > newest + self._max_skew > 0:
+            ahead = (event.time - newest) // 1000
+            return DeadLetter("too_far_ahead", f"its time is {ahead} s ahead of the step it arrived in")
+        # A profile's date is when it became true; a false default there only means that it is old.
+        if event.time < OLDEST and event.name != PROFILE:
+            return DeadLetter("too_old", f"its time {event.time} is before 2000; it must be milliseconds since 1970")
+        return event
+
+
+def _renamed(record: Mapping[str, Any], properties: Mapping[str, str]) -> dict[str, Any]:
+    return {name: record.get(field) for name, field in properties.items()}
+
+
+def sources_of(topics: Topics) -> tuple[Topic, ...]:
+    """Return the topics that the firehose consists of, profiles first: at one instant they are known before events."""
+    return (topics.profiles, *topics.inputs)

@@ -1,0 +1,507 @@
+"""The firehose: consume, cut steps, decide, and commit everything as one Kafka transaction.
+
+`step()` is one turn. It is a plain function over injected parts (consumer, producer, stores, barriers, clock), so the
+worker's thread, the simulator and the fault tests all drive this code. The rules that make it exactly-once:
+
+- One transactional id per process; offsets travel in every transaction, also when only time moved, with the member's
+  generation: a process that lost its partitions cannot commit.
+- We keep our own next offsets. The consumer's positions are -1001 until something was consumed, and a transaction with
+  only those sends no offsets at all and says OK.
+- A store is written only after its transaction was committed; whenever the outcome is in doubt, everything in memory is
+  dropped and the changelog's tail is read again.
+- Partition p is ours only while p of every co-partitioned input is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from orchestrator.events import FOREVER
+from orchestrator.runtime.barriers import Barrier, BarrierSource
+from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.inbox import Inbox
+from orchestrator.runtime.outbox import Headers
+from orchestrator.runtime.partition import Deciding, Partition, Tally
+from orchestrator.runtime.reference_reader import ReferenceReader
+from orchestrator.runtime.restore import Restorer
+from orchestrator.runtime.state_store import META_KEY, Meta, StateStore, meta_to_bytes
+
+FENCED = 75
+"""Exit code of a process whose transactional id another process has taken over."""
+
+BATCH_RECORDS = 2_000
+RESTORE_RECORDS = 10_000
+MAX_CHANGED = 5_000
+"""Customers changed in one transaction, after which it is committed before its time."""
+
+COMMIT_SECONDS = 30.0
+REVOKE_SECONDS = 10.0
+
+
+class FencedError(OperatorError):
+    """Another process runs with our transactional id."""
+
+    def __init__(self, transactional_id: str) -> None:
+        super().__init__(
+            f"another worker took over the transactional id {transactional_id}: give every worker of the group its own "
+            "ORCHESTRATOR_ORDINAL, or let this one stop",
+            exit_code=FENCED,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoopConfig:
+    """What the loop needs to know; names are topics, times milliseconds, sizes bytes."""
+
+    inputs: Sequence[str]
+    clock: str | None  # the clock topic in a replay, None when live
+    changelog: str
+    transactional_id: str
+    commit_interval: int
+    step_records: int = 5_000
+    cache_bytes: int = 256 << 20
+
+
+def no_probe(point: str) -> None:
+    """Do nothing at a named point of the loop; tests put a crash there."""
+
+
+class Loop:
+    """One process's share of the partitions."""
+
+    def __init__(
+        self,
+        config: LoopConfig,
+        consumer: Consumer,
+        producer: Producer,
+        restorer: Restorer,
+        references: ReferenceReader,
+        barriers: BarrierSource,
+        deciding: Deciding,
+        open_store: Callable[[int], StateStore],
+        decode_barrier: Callable[[bytes], Mapping[str, Any]],
+        now: Callable[[], int],
+        probe: Callable[[str], None] = no_probe,
+    ) -> None:
+        self.config = config
+        self.tally = Tally()
+        self.partitions: dict[int, Partition] = {}
+        self.commits = 0
+        self.aborts = 0
+        self.rebalances = 0
+        self.commit_ms = 0
+        self._consumer = consumer
+        self._producer = producer
+        self._restorer = restorer
+        self._references = references
+        self._barriers = barriers
+        self._deciding = deciding
+        self._open_store = open_store
+        self._decode_barrier = decode_barrier
+        self._now = now
+        self._probe = probe
+        self._topics = (*config.inputs, *(() if config.clock is None else (config.clock,)))
+        self._restoring: dict[int, tuple[StateStore, dict[str, int]]] = {}
+        self._clock_positions: dict[int, int] = {}
+        self._paused: set[tuple[str, int]] = set()
+        self._in_transaction = False
+        self._committed_at = 0
+        self._in_doubt = False
+
+    def start(self) -> None:
+        """Take the transactional id, which fences and aborts a dead twin, and only then join the group."""
+        try:
+            self._producer.init_transactions(COMMIT_SECONDS)
+        except KafkaException as error:
+            raise self._fatal(error.args[0]) from error
+        self._references.read_all()
+        self._consumer.subscribe(
+            list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        self._committed_at = self._now()
+
+    @property
+    def ready(self) -> bool:
+        """Whether partitions are assigned and all of them restored."""
+        return bool(self.partitions) and not self._restoring
+
+    @property
+    def restoring(self) -> int:
+        """How many changelog offsets are left to read before every partition is restored."""
+        return self._restorer.left if self._restoring else 0
+
+    # --- one turn ---------------------------------------------------------------------------------------------------
+
+    def step(self, timeout: float = 0.05) -> bool:
+        """Take one turn; return whether anything was done, so that a caller may tell idling from work."""
+        try:
+            return self._turn(timeout)
+        except KafkaException as error:
+            self._recover(error)
+            return True
+
+    def _turn(self, timeout: float) -> bool:
+        messages = self._consumer.consume(BATCH_RECORDS, 0.0 if self._restoring else timeout)
+        self._route(messages)
+        self._producer.poll(0)
+        if messages:
+            self._probe("consumed")
+        restored = self._restore_some(timeout)
+        for number, barrier in self._barriers.take(sorted(self.partitions)).items():
+            if number in self.partitions:
+                self.partitions[number].inbox.add_barrier(barrier)
+        self._references.poll()
+        worked = self._decide() or bool(messages) or restored
+        self._balance_reading()
+        if self._in_transaction and self._commit_is_due():
+            self.commit()
+        return worked
+
+    def _route(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            topic, number = message.topic(), message.partition()
+            partition = self.partitions.get(number)  # type: ignore[arg-type]  # every message has a partition
+            error = message.error()
+            if error is not None:
+                if error.code() != KafkaError._PARTITION_EOF:
+                    self._consumer_error(error, topic, number)
+                elif partition is not None and topic != self.config.clock:
+                    partition.inbox.reach(topic, message.offset())  # type: ignore[arg-type]  # an end has both
+                continue
+            if partition is None:
+                continue
+            if topic == self.config.clock:
+                self._add_clock_barrier(partition, message)
+            else:
+                partition.inbox.add(topic, message)  # type: ignore[arg-type]  # a record has a topic
+
+    def _add_clock_barrier(self, partition: Partition, message: Message) -> None:
+        offset = message.offset() or 0
+        if offset < self._clock_positions.get(partition.number, 0):
+            return
+        self._clock_positions[partition.number] = offset + 1
+        value = message.value()
+        assert isinstance(value, bytes)
+        read = self._decode_barrier(value)
+        ends = dict(read["ends"])
+        assert self.config.clock is not None
+        # The barrier's own place: once its step is decided, the clock topic was read past it.
+        ends[self.config.clock] = offset + 1
+        partition.inbox.add_barrier(Barrier(read["time"], ends, read["horizon"]))
+
+    def _decide(self) -> bool:
+        worked = False
+        for partition in list(self.partitions.values()):
+            while (step := partition.inbox.next_step(partition.clock, self._references.reached)) is not None:
+                self._begin()
+                partition.apply(step)
+                worked = True
+                if self._changed() >= MAX_CHANGED:
+                    self._probe("applied")
+                    self.commit()
+        if worked:
+            self._probe("applied")
+        return worked
+
+    def _changed(self) -> int:
+        return sum(partition.changed_customers for partition in self.partitions.values())
+
+    def _begin(self) -> None:
+        if not self._in_transaction:
+            self._producer.begin_transaction()
+            self._in_transaction = True
+
+    def send(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None) -> None:
+        """Add a record to the open transaction; waits while the producer's queue is full."""
+        while True:
+            try:
+                if headers is None:
+                    self._producer.produce(topic, value, key, partition)
+                else:
+                    self._producer.produce(topic, value, key, partition, headers=headers)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _balance_reading(self) -> None:
+        """Pause what would only fill memory, and resume it when there is room."""
+        for number, partition in self.partitions.items():
+            for topic in self.config.inputs:
+                full = partition.inbox.is_full(topic)
+                if full != ((topic, number) in self._paused):
+                    self._pause(topic, number) if full else self._resume(topic, number)
+            if self.config.clock is not None:
+                full = partition.inbox.waiting_barriers > 1_000
+                if full != ((self.config.clock, number) in self._paused):
+                    self._pause(self.config.clock, number) if full else self._resume(self.config.clock, number)
+
+    def _pause(self, topic: str, number: int) -> None:
+        self._consumer.pause([TopicPartition(topic, number)])
+        self._paused.add((topic, number))
+
+    def _resume(self, topic: str, number: int) -> None:
+        self._consumer.resume([TopicPartition(topic, number)])
+        self._paused.discard((topic, number))
+
+    # --- committing -------------------------------------------------------------------------------------------------
+
+    def _commit_is_due(self) -> bool:
+        return abs(self._now() - self._committed_at) >= self.config.commit_interval
+
+    def commit(self, timeout: float = COMMIT_SECONDS) -> None:
+        """Commit everything decided so far as one transaction, then write it to the stores."""
+        changed = [partition for partition in self.partitions.values() if partition.has_changes]
+        started = self._now()
+        self._committed_at = started
+        if not changed:
+            if self._in_transaction:
+                self._producer.abort_transaction(timeout)  # begun for steps that changed nothing
+                self._in_transaction = False
+            return
+        self._begin()
+        for partition in changed:
+            self._send_changelog(partition)
+        self._probe("changelog_sent")
+        if self._producer.flush(timeout):
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "records were not delivered in time"))
+        self._probe("flushed")
+        offsets = [
+            TopicPartition(topic, partition.number, offset)
+            for partition in changed
+            for topic, offset in partition.positions.items()
+        ]
+        assert any(where.offset >= 0 for where in offsets), "a transaction without offsets would not be fenced"
+        member = self._consumer.consumer_group_metadata()
+        self._retrying(lambda: self._producer.send_offsets_to_transaction(offsets, member, timeout))
+        self._probe("offsets_sent")
+        self._in_doubt = True
+        self._retrying(lambda: self._producer.commit_transaction(timeout))
+        self._in_doubt = False
+        self._in_transaction = False
+        self._probe("committed")
+        for place, partition in enumerate(changed):
+            partition.settle()
+            if place == 0:
+                self._probe("settling")
+        self._probe("settled")
+        self.commits += 1
+        self.commit_ms += self._now() - started
+
+    def _send_changelog(self, partition: Partition) -> None:
+        records, meta = partition.stage(self._deciding.program.version)
+        topic, number = self.config.changelog, partition.number
+        for key, value in records:
+            self.send(topic, number, key, value, None)
+
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                partition.note_changelog(message.offset() or 0)
+
+        # Only the last record of the commit tells its offset: every callback costs.
+        self._producer.produce(topic, meta_to_bytes(meta), META_KEY, number, on_delivery=on_delivery)
+
+    def _retrying(self, call: Callable[[], None]) -> None:
+        """Call again while the answer is merely late: the same call resumes what it began."""
+        for attempt in range(3):
+            try:
+                call()
+            except KafkaException as error:
+                if attempt == 2 or not error.args[0].retriable():
+                    raise
+            else:
+                return
+
+    # --- failures ---------------------------------------------------------------------------------------------------
+
+    def _recover(self, error: KafkaException) -> None:
+        """Abort and go back to what is committed, or raise what only a new process can sort out.
+
+        When it is in doubt whether a commit happened, a new process finds out: it fences this producer, which settles
+        the transaction one way or the other, and reads what is committed.
+        """
+        reason = error.args[0]
+        if self._in_doubt or not reason.txn_requires_abort():
+            raise self._fatal(reason) from error
+        self.aborts += 1
+        if self._in_transaction:
+            try:
+                self._producer.abort_transaction(COMMIT_SECONDS)
+            except KafkaException as second:
+                raise self._fatal(second.args[0]) from second
+            self._in_transaction = False
+        self._go_back(sorted(self.partitions))
+
+    def _go_back(self, numbers: Sequence[int]) -> None:
+        """Drop what is in memory and read these partitions again from what is committed."""
+        for number in numbers:
+            self.partitions.pop(number).close()
+        owned = [TopicPartition(topic, number) for number in numbers for topic in self._topics]
+        if owned:
+            self._consumer.pause(owned)
+            self._begin_restore(numbers)
+
+    def _fatal(self, error: KafkaError) -> OperatorError:
+        if error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH):
+            return FencedError(self.config.transactional_id)
+        return OperatorError(
+            f"the transaction could not be finished ({error.str()}): start this worker again, it goes on from the last "
+            "commit"
+        )
+
+    def _consumer_error(self, error: KafkaError, topic: str | None, number: int | None) -> None:
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise OperatorError(
+                f"{topic}/{number} no longer holds the offset this worker needs: its retention is shorter than the "
+                "time the worker was away; see docs/operations.md, 'Offsets out of range'"
+            )
+        if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+            raise OperatorError(f"topic {topic} is missing: create it with `orchestrator topics apply`")
+        if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+            raise OperatorError(f"this user may not read {topic}: grant Read on it and on the consumer group")
+        if error.fatal() or not error.retriable():
+            raise OperatorError(f"reading {topic}/{number} failed: {error.str()}")
+
+    # --- partitions come and go -------------------------------------------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, assigned: Sequence[TopicPartition]) -> None:
+        self.rebalances += 1
+        self._paused.clear()
+        whole = self._whole_partitions(assigned)
+        # Paused at once: nothing may be decided before the state is there. The place to read from is set afterwards.
+        starts = [TopicPartition(where.topic, where.partition, OFFSET_BEGINNING) for where in assigned]
+        consumer.assign(starts)
+        if starts:
+            consumer.pause(starts)
+        try:
+            self._begin_restore(whole)
+        except KafkaException as error:
+            raise self._fatal(error.args[0]) from error
+
+    def _whole_partitions(self, assigned: Sequence[TopicPartition]) -> list[int]:
+        """Return the partitions that we own of every input; the others stay paused."""
+        owned = {(where.topic, where.partition) for where in assigned}
+        return sorted(
+            number
+            for number in {number for _, number in owned}
+            if all((topic, number) in owned for topic in self._topics)
+        )
+
+    def _begin_restore(self, numbers: Sequence[int]) -> None:
+        wanted = [TopicPartition(topic, number) for number in numbers for topic in self._topics]
+        if not wanted:
+            return
+        committed: dict[int, dict[str, int]] = {number: {} for number in numbers}
+        # First what is committed, which waits for pending transactions; then the changelog's end. The other way round
+        # a predecessor's commit that was just finishing would be missed.
+        for where in self._consumer.committed(wanted, timeout=2 * COMMIT_SECONDS):
+            if where.error is not None:
+                raise KafkaException(where.error)
+            committed[where.partition][where.topic] = where.offset
+        for number in numbers:
+            store = self._open_store(number)
+            self._restorer.begin(number, store)
+            self._restoring[number] = (store, committed[number])
+
+    def _restore_some(self, timeout: float) -> bool:
+        if not self._restoring:
+            return False
+        for number, meta in self._restorer.advance(RESTORE_RECORDS, timeout).items():
+            store, committed = self._restoring.pop(number)
+            self._take_up(number, store, meta, committed)
+        self._probe("restoring")
+        return True
+
+    def _take_up(self, number: int, store: StateStore, meta: Meta, committed: Mapping[str, int]) -> None:
+        """Go on with a restored partition from the offsets its last commit names."""
+        positions = {}
+        for topic in self._topics:
+            low, _ = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=COMMIT_SECONDS)
+            known = meta.positions.get(topic, committed[topic])
+            if known >= 0 and known < low:
+                raise OperatorError(
+                    f"{topic}/{number} begins at offset {low}, but this worker still needs {known}: its retention is "
+                    "shorter than the time the worker was away; see docs/operations.md, 'Offsets out of range'"
+                )
+            if topic in meta.positions and committed[topic] >= 0 and committed[topic] != known:
+                raise OperatorError(
+                    f"the group's offset of {topic}/{number} is {committed[topic]}, the state stands at {known}: "
+                    "offsets were set from outside; set them back, or start a new ORCHESTRATOR_GROUP and changelog"
+                )
+            positions[topic] = known if known >= 0 else low
+            self._consumer.seek(TopicPartition(topic, number, positions[topic]))
+        meta.positions = positions
+        inbox = Inbox(positions, step_records=self.config.step_records, may_cut=self.config.clock is None)
+        if self.config.clock is not None:
+            self._clock_positions[number] = positions[self.config.clock]
+            inbox.reach(self.config.clock, FOREVER)  # barriers bring their own place with them
+        cache = self.config.cache_bytes // max(1, len(self.partitions) + len(self._restoring) + 1)
+        self.partitions[number] = Partition(number, store, meta, inbox, self._deciding, self.tally, cache)
+        self._consumer.resume([TopicPartition(topic, number) for topic in self._topics])
+
+    def _on_revoke(self, consumer: Consumer, revoked: Sequence[TopicPartition]) -> None:
+        """Commit what is decided while the partitions are still ours, then let go of them."""
+        del consumer
+        self._probe("revoking")
+        try:
+            if self._in_transaction:
+                self.commit(REVOKE_SECONDS)
+        except KafkaException as error:
+            if error.args[0].fatal() or self._in_doubt:
+                raise self._fatal(error.args[0]) from error
+            self._abort()
+        finally:
+            self._let_go(revoked)
+
+    def _on_lost(self, consumer: Consumer, lost: Sequence[TopicPartition]) -> None:
+        """Drop everything undecided: the partitions are already somebody else's."""
+        del consumer
+        self._abort()
+        self._let_go(lost)
+
+    def _abort(self) -> None:
+        if self._in_transaction:
+            self.aborts += 1
+            try:
+                self._producer.abort_transaction(COMMIT_SECONDS)
+            except KafkaException as error:
+                raise self._fatal(error.args[0]) from error
+            self._in_transaction = False
+            # An aborted transaction spans all partitions, also those that stay: they go back to what is committed.
+            for number in sorted(self.partitions):
+                self.partitions.pop(number).close()
+
+    def _let_go(self, gone: Sequence[TopicPartition]) -> None:
+        for number in {where.partition for where in gone}:
+            partition = self.partitions.pop(number, None)
+            if partition is not None:
+                partition.close()
+            restoring = self._restoring.pop(number, None)
+            if restoring is not None:
+                self._restorer.drop(number)
+                restoring[0].close()
+
+    def stop(self) -> None:
+        """Commit what is decided, leave the group and close every store."""
+        try:
+            if self._in_transaction:
+                self.step(0)
+                if self._in_transaction:
+                    self.commit(REVOKE_SECONDS)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Leave without committing; an open transaction is aborted by our successor or by the broker."""
+        for partition in self.partitions.values():
+            partition.close()
+        for store, _ in self._restoring.values():
+            store.close()
+        self.partitions.clear()
+        self._restoring.clear()
+        self._consumer.close()
+        self._restorer.close()
+        self._references.close()

@@ -1,0 +1,97 @@
+"""Everything a step emits, encoded and sent to the topics of its role, in the partition it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from confluent_kafka import Message
+
+from orchestrator.records import Effects, Trigger, to_record
+from orchestrator.runtime.avro import Codec
+from orchestrator.runtime.barriers import Barrier
+from orchestrator.runtime.intake import DeadLetter
+from orchestrator.runtime.topic import Topics
+
+Headers = list[tuple[str, str | bytes | None]]
+Send = Callable[[str, int, bytes | None, bytes | None, Headers | None], None]
+"""Takes topic, partition, key, value and headers; the record belongs to the open transaction."""
+
+MAX_DEAD_VALUE = 1_900_000
+"""Bytes of an original that a dead letter keeps: what fits the topic's max.message.bytes with the rest."""
+
+
+class Outbox:
+    """Encoders of the output topics over one way to send."""
+
+    def __init__(self, topics: Topics, codec: Codec, send: Send) -> None:
+        self._send = send
+        self._topics = topics
+        self._decision = codec.encoder(topics.decisions)
+        self._trigger = codec.encoder(topics.triggers)
+        self._outcome = codec.encoder(topics.outcomes)
+        self._active = codec.encoder(topics.active)
+        self._dead = codec.encoder(topics.dead_letters)
+        self._barrier = codec.encoder(topics.clock)
+
+    def emit(self, partition: int, key: bytes, effects: Effects) -> None:
+        """Send one customer's effects."""
+        send, topics = self._send, self._topics
+        for decision in effects.decisions:
+            send(topics.decisions.name, partition, key, self._decision(to_record(decision)), None)
+        for trigger in effects.triggers:
+            value = self._trigger(to_record(trigger))
+            send(topics.triggers.name, partition, key, value, cloud_event(trigger))
+        for outcome in effects.outcomes:
+            value = self._outcome(to_record(outcome))
+            send(topics.outcomes.name, partition, outcome.outcome_id.encode(), value, None)
+        if effects.active_changed:
+            active = None if effects.active is None else self._active(to_record(effects.active))
+            send(topics.active.name, partition, key, active, None)
+
+    def erase(self, partition: int, key: bytes, outcome_ids: list[str]) -> None:
+        """Send the tombstones that make our compacted topics forget a customer."""
+        self._send(self._topics.active.name, partition, key, None, None)
+        for outcome_id in outcome_ids:
+            self._send(self._topics.outcomes.name, partition, outcome_id.encode(), None, None)
+
+    def bury(self, partition: int, topic: str, message: Message, letter: DeadLetter) -> None:
+        """Send a dead letter with where the record came from and its original bytes."""
+        value = _bytes(message.value())
+        given = cast("list[tuple[str, str | bytes | None]]", message.headers() or [])
+        headers = {name: _bytes(data) or b"" for name, data in given}
+        record: dict[str, Any] = {
+            "source_topic": topic,
+            "source_partition": partition,
+            "source_offset": message.offset(),
+            "reason": letter.reason,
+            "detail": letter.detail,
+            "schema_id": letter.schema_id,
+            "key": _bytes(message.key()),
+            "value": None if value is None else value[:MAX_DEAD_VALUE],
+            "headers": headers,
+        }
+        self._send(self._topics.dead_letters.name, partition, _bytes(message.key()), self._dead(record), None)
+
+    def note_barrier(self, partition: int, barrier: Barrier) -> None:
+        """Send a barrier that was used live to the clock topic, so that the run can be reproduced."""
+        value = self._barrier({"time": barrier.time, "ends": dict(barrier.ends), "horizon": barrier.horizon})
+        self._send(self._topics.clock.name, partition, str(partition).encode(), value, None)
+
+
+def cloud_event(trigger: Trigger) -> Headers:
+    """Return the CloudEvents 1.0 headers (Kafka binding, binary mode) of a trigger."""
+    at = datetime.fromtimestamp(trigger.decided_at / 1000, UTC).isoformat(timespec="milliseconds")
+    return [
+        ("ce_specversion", "1.0"),
+        ("ce_id", f"{trigger.trigger_id}/{trigger.action}"),
+        ("ce_source", "/journey-orchestrator"),
+        ("ce_type", f"journey.campaign-trigger.{trigger.action}"),
+        ("ce_time", at.replace("+00:00", "Z")),
+        ("content-type", "application/avro"),
+    ]
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

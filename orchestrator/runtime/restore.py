@@ -1,0 +1,142 @@
+"""Bringing stores up to date from the changelog, in steps, so that the loop goes on being heard meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from orchestrator.events import FOREVER
+from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.state_store import META_KEY, Batch, Meta, StateStore, meta_from_bytes, unpack
+
+ANSWER_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class _Restoring:
+    store: StateStore
+    meta: Meta
+    fresh: bool  # nothing was in the store, so no old timer needs to be looked up
+    start: int
+    position: int
+    end: int
+    batch: Batch
+    pending: dict[bytes, int]  # due instants of what the batch holds
+
+
+class Restorer:
+    """Replays the tail of the changelog into stores; one consumer for all partitions of a process."""
+
+    def __init__(self, client_config: Mapping[str, Any], topic: str) -> None:
+        self._topic = topic
+        self._restoring: dict[int, _Restoring] = {}
+        self._consumer = Consumer(
+            {
+                "fetch.wait.max.ms": 50,
+                "queued.max.messages.kbytes": 32_768,
+                **client_config,
+                "group.id": "orchestrator-restore",  # demanded by the client; nothing is ever committed
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",  # what compaction removed is not needed
+            }
+        )
+        self.records = 0
+
+    def begin(self, number: int, store: StateStore) -> None:
+        """Start to restore a partition; call it after `committed()`, which waits for pending transactions.
+
+        The other way round a predecessor's pending commit would be missed.
+        """
+        where = TopicPartition(self._topic, number)
+        low, high = self._watermarks(where)
+        meta = store.meta()
+        fresh = meta is None
+        if meta is not None and not low <= meta.changelog <= high:
+            store.reset()  # the changelog was recreated or cut off: what the store holds cannot be built upon
+            meta, fresh = None, True
+        if meta is None:
+            meta = Meta(-FOREVER, {}, changelog=low)
+        start = meta.changelog
+        self._restoring[number] = _Restoring(store, meta, fresh, start, start, high, store.batch(), {})
+        if start < high:
+            self._consumer.incremental_assign([TopicPartition(self._topic, number, start)])
+
+    @property
+    def left(self) -> int:
+        """How many offsets are still to be read over all partitions."""
+        return sum(max(0, r.end - r.position) for r in self._restoring.values())
+
+    def advance(self, records: int, seconds: float) -> dict[int, Meta]:
+        """Read some more; return the partitions that are up to date now, with their meta records."""
+        if any(r.position < r.end for r in self._restoring.values()):
+            for message in self._consumer.consume(records, seconds):
+                self._take(message)
+        done = {number: r for number, r in self._restoring.items() if r.position >= r.end}
+        for number, restoring in done.items():
+            if restoring.start < restoring.end:
+                self._consumer.incremental_unassign([TopicPartition(self._topic, number)])
+            restoring.meta.changelog = restoring.end
+            restoring.batch.put_meta(restoring.meta)
+            restoring.store.write(restoring.batch)
+            del self._restoring[number]
+        return {number: restoring.meta for number, restoring in done.items()}
+
+    def drop(self, number: int) -> None:
+        """Restore a partition no further: it was taken away."""
+        restoring = self._restoring.pop(number, None)
+        if restoring is not None and restoring.start < restoring.end:
+            self._consumer.incremental_unassign([TopicPartition(self._topic, number)])
+
+    def close(self) -> None:
+        """Leave the brokers."""
+        self._consumer.close()
+
+    def _take(self, message: Any) -> None:
+        restoring = self._restoring.get(message.partition())
+        if restoring is None:
+            return
+        error = message.error()
+        if error is not None:
+            if error.code() != KafkaError._PARTITION_EOF:
+                raise OperatorError(f"the changelog {self._topic} cannot be read: {error.str()}")
+            # Markers of transactions have offsets that no record shows.
+            restoring.position = max(restoring.position, message.offset())
+            return
+        restoring.position = message.offset() + 1
+        if message.offset() >= restoring.end:
+            return
+        key, value = message.key(), message.value()
+        self.records += 1
+        if key == META_KEY:
+            restoring.meta = meta_from_bytes(value)
+            return
+        due_before = restoring.pending.get(key)
+        if due_before is None:
+            stored = None if restoring.fresh else restoring.store.get(key)
+            due_before = FOREVER if stored is None else stored.due
+        if value is None:
+            restoring.batch.delete(key, due_before)
+            restoring.pending[key] = FOREVER
+        else:
+            due = unpack(value).due
+            restoring.batch.put(key, value, due, due_before)
+            restoring.pending[key] = due
+        if len(restoring.pending) >= 5_000:
+            # With the meta record as far as it is known, so that a restore that is interrupted goes on from here.
+            restoring.meta.changelog = restoring.position
+            restoring.batch.put_meta(restoring.meta)
+            restoring.store.write(restoring.batch)
+            restoring.batch = restoring.store.batch()
+            restoring.pending.clear()
+            restoring.fresh = False
+
+    def _watermarks(self, where: TopicPartition) -> tuple[int, int]:
+        offsets = self._consumer.get_watermark_offsets(where, timeout=ANSWER_SECONDS)
+        if offsets is None:
+            raise OperatorError(f"no answer about {where.topic} within {ANSWER_SECONDS:.0f} s: is the broker well?")
+        return offsets

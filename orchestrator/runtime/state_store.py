@@ -1,0 +1,215 @@
+"""One partition's customers, timers and meta record in RocksDB; what it holds is always what one commit left.
+
+A store is written once per Kafka commit, after it, with one batch: so it never holds what a transaction aborted, and
+after a crash it is a commit that Kafka has, only perhaps not the last. The tail of the changelog brings it up to date.
+The write-ahead log is off, which is safe because everything shares one column family and the changelog is the log.
+
+Rows: `c` + customer -> due instant and state; `t` + due instant + customer -> nothing; `m` -> the meta record.
+"""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+
+from orchestrator.events import FOREVER
+from orchestrator.runtime.errors import OperatorError
+
+_CUSTOMER, _TIMER, _META = b"c", b"t", b"m"
+_DUE = struct.Struct(">q")
+
+META_KEY = b"\x00meta"
+"""The changelog key of the meta record; no customer id starts with a zero byte."""
+
+
+class Meta(msgspec.Struct, array_like=True):
+    """What a commit says about its partition.
+
+    `clock` is the last barrier's instant; `positions` the next offset of every input; `definitions` the version in
+    force; `changelog` the changelog's offset after the commit, known only to the store.
+    """
+
+    clock: int
+    positions: dict[str, int]
+    definitions: str = ""
+    changelog: int = 0
+
+
+_meta_decoder = msgspec.msgpack.Decoder(Meta)
+
+
+def meta_to_bytes(meta: Meta) -> bytes:
+    """Return a meta record as bytes."""
+    return msgspec.msgpack.encode(meta)
+
+
+def meta_from_bytes(data: bytes) -> Meta:
+    """Return the meta record that bytes hold."""
+    return _meta_decoder.decode(data)
+
+
+class Stored(NamedTuple):
+    """A customer as stored: when time alone changes something next (FOREVER for never), and the state's bytes."""
+
+    due: int
+    state: bytes
+
+
+def pack(stored: Stored) -> bytes:
+    """Return the bytes of a stored customer, in the store and in the changelog alike."""
+    return _DUE.pack(stored.due) + stored.state
+
+
+def unpack(data: bytes) -> Stored:
+    """Return the stored customer that bytes hold."""
+    return Stored(_DUE.unpack_from(data)[0], data[8:])
+
+
+class StateStore:
+    """The RocksDB directory of one partition."""
+
+    def __init__(self, path: Path, cache: Cache | None = None) -> None:
+        """Open the directory, creating it; one that is damaged is set aside, to be restored from the changelog."""
+        self.path = path
+        self._cache = cache
+        self.set_aside: Path | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._db = Rdict(str(path), _options(cache))
+            except Exception as error:
+                if "lock" in str(error).lower() or not path.exists() or "No space" in str(error):
+                    raise
+                self.set_aside = _free_name(path)
+                shutil.move(path, self.set_aside)
+                self._db = Rdict(str(path), _options(cache))
+        except Exception as error:
+            raise OperatorError(_what_to_do(path, error)) from error
+        self._write_options = WriteOptions()
+        self._write_options.disable_wal = True  # type: ignore[assignment,method-assign]  # a property, whatever the stub says
+
+    def get(self, customer: bytes) -> Stored | None:
+        """Return a customer as stored, None when unknown."""
+        data = self._db.get(_CUSTOMER + customer)
+        return None if data is None else unpack(data)
+
+    def meta(self) -> Meta | None:
+        """Return the meta record of the last commit, None in a new store."""
+        data = self._db.get(_META)
+        return None if data is None else meta_from_bytes(data)
+
+    def due(self, since: int, limit: int) -> list[tuple[int, bytes]]:
+        """Return up to `limit` timers (due instant, customer), earliest first, none of them before `since`.
+
+        The scan starts at `since`, not at the first key: what fired before left tombstones there.
+        """
+        rows: list[tuple[int, bytes]] = []
+        # An open iterator keeps the store locked even after close(), so it never leaves this function.
+        cursor = self._db.iter(ReadOptions())
+        cursor.seek(_TIMER + _DUE.pack(max(since, 0)))
+        while len(rows) < limit and cursor.valid():
+            key = cursor.key()
+            if key[:1] != _TIMER:
+                break
+            rows.append((_DUE.unpack_from(key, 1)[0], key[9:]))
+            cursor.next()
+        return rows
+
+    def batch(self) -> Batch:
+        """Return an empty batch of changes."""
+        return Batch()
+
+    def write(self, batch: Batch) -> None:
+        """Apply a batch as a whole."""
+        try:
+            self._db.write(batch.changes, self._write_options)
+        except Exception as error:
+            raise OperatorError(_what_to_do(self.path, error)) from error
+
+    def customers(self) -> Iterator[tuple[bytes, Stored]]:
+        """Yield every customer as stored; for reports and tests."""
+        cursor = self._db.iter(ReadOptions())
+        cursor.seek(_CUSTOMER)
+        while cursor.valid() and cursor.key()[:1] == _CUSTOMER:
+            yield cursor.key()[1:], unpack(cursor.value())
+            cursor.next()
+
+    def reset(self) -> None:
+        """Forget everything, to be restored from the beginning of the changelog."""
+        self._db.close()
+        Rdict.destroy(str(self.path), _options(None))
+        self._db = Rdict(str(self.path), _options(self._cache))
+
+    def flush(self) -> None:
+        """Make everything written so far survive the process."""
+        self._db.flush()
+
+    def close(self) -> None:
+        """Flush and let go of the directory."""
+        self._db.close()
+
+
+class Batch:
+    """Changes to a store that are written as a whole."""
+
+    def __init__(self) -> None:
+        self.changes = WriteBatch(raw_mode=True)
+
+    def put(self, customer: bytes, data: bytes, due: int, due_before: int) -> None:
+        """Keep a customer's packed bytes, and move the timer from `due_before` to `due`; FOREVER means no timer."""
+        self.changes.put(_CUSTOMER + customer, data)
+        self.move_timer(customer, due, due_before)
+
+    def delete(self, customer: bytes, due_before: int) -> None:
+        """Forget a customer and their timer."""
+        self.changes.delete(_CUSTOMER + customer)
+        self.move_timer(customer, FOREVER, due_before)
+
+    def move_timer(self, customer: bytes, due: int, due_before: int) -> None:
+        """Replace one customer's timer row."""
+        if due == due_before:
+            return
+        if due_before != FOREVER:
+            self.changes.delete(_TIMER + _DUE.pack(max(due_before, 0)) + customer)
+        if due != FOREVER:
+            self.changes.put(_TIMER + _DUE.pack(max(due, 0)) + customer, b"")
+
+    def put_meta(self, meta: Meta) -> None:
+        """Keep the meta record."""
+        self.changes.put(_META, meta_to_bytes(meta))
+
+
+def _options(cache: Cache | None) -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(16 * 1024 * 1024)
+    options.set_max_write_buffer_number(3)
+    options.set_max_background_jobs(2)
+    options.set_max_open_files(256)
+    if cache is not None:
+        table = BlockBasedOptions()
+        table.set_block_cache(cache)
+        options.set_block_based_table_factory(table)
+    return options
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (candidate := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return candidate
+
+
+def _what_to_do(path: Path, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "No space" in text:
+        return f"no space left for state in {path}: free some or enlarge the volume, then start again; nothing is lost"
+    if "lock" in text.lower():
+        return f"another process holds the state in {path}: stop it, or set another ORCHESTRATOR_STATE_DIR"
+    return f"the state in {path} cannot be used ({text}): check the volume and its permissions"
