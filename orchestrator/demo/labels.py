@@ -1,0 +1,65 @@
+"""Short words for what became of decisions and moments, for charts and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.demo.report_data import NO_RECORD, SEVERAL
+from orchestrator.reasons import Reason
+
+SHORT: Mapping[Reason, str] = {
+    Reason.CHOSEN: "message triggered",
+    Reason.CONTROL: "held back as control",
+    Reason.HOLDOUT: "hold-out group",
+    Reason.NONE_BETTER: "sending nothing was better",
+    Reason.OUTRANKED: "another campaign came first",
+    Reason.SLOT_HELD: "slot held by a campaign",
+    Reason.NOT_ELIGIBLE: "not meant for the customer",
+    Reason.EXCLUDED: "customer left out",
+    Reason.NO_CONSENT: "no consent",
+    Reason.SUPPRESSED: "suppressed",
+    Reason.CAP: "enough messages for now",
+    Reason.QUIET_HOURS: "quiet hours",
+    Reason.SKU_CAP: "enough people told",
+    Reason.TOO_OLD: "too old to act on",
+    Reason.EXPIRED: "went stale",
+    Reason.CANCELLED: "ended by an event",
+    Reason.ALREADY_ANSWERED: "answered with another",
+    Reason.UNKNOWN_VALUE: "a value is not known",
+    Reason.NO_DEFINITION: "no campaign answers it",
+}
+
+CARTS: Mapping[str, tuple[str, str]] = {
+    "abandoned": ("left for good", "each has exactly one record of what became of it"),
+    "low_value": ("left, worth little", "not worth a reminder"),
+    "emptied": ("emptied within the hour", "given up on purpose, so no reminder"),
+    "bought_in_time": ("bought within the hour", "never decided about"),
+    "bought_late": ("bought later the same day", "open for a while, then ended by the order"),
+}
+"""The planted kinds of cart: what they are, and what should happen to them."""
+
+
+def reason(word: str) -> str:
+    """Return the short form of a reason, or the word itself if it is a newer one."""
+    try:
+        return SHORT[Reason(word)]
+    except ValueError:
+        return word.replace("_", " ")
+
+
+def fate(word: str) -> str:
+    """Return the short form of what became of a moment."""
+    state, colon, why = word.partition(": ")
+    if word in {NO_RECORD, SEVERAL}:
+        return word
+    if not colon:
+        return reason(word)
+    return f"{'went stale' if state == 'expired' else 'not worth answering'}: {reason(why)}"
+
+
+def money(value: float, currency: str, signed: bool = False) -> str:
+    """Return minor units as an amount, such as −$1.20."""
+    symbol = {"USD": "$", "EUR": "€", "GBP": "£"}.get(currency, f"{currency} " if currency else "")
+    amount = round(value) / 100
+    sign = "−" if amount < 0 else "+" if signed and amount > 0 else ""
+    return f"{sign}{symbol}{abs(amount):,.2f}"
