@@ -38,14 +38,14 @@ def zone_for(time_zone: str | None, country: str | None, policy: Policy) -> Zone
     return fallback
 
 
-def to_instant(day: date, minute: int, zone: ZoneInfo) -> int:
+def to_instant(day: date, minute: int, zone: ZoneInfo, *, second: bool = False) -> int:
     """Return the instant of a local wall-clock time.
 
     One that a clock change skips moves on by the length of the gap, as in java.time; one that occurs twice means its
-    first occurrence.
+    first occurrence, or its `second`.
     """
     local = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(minutes=minute)
-    return int(local.timestamp() * 1000)
+    return int(local.replace(fold=int(second)).timestamp() * 1000)
 
 
 def to_local(instant: int, zone: ZoneInfo) -> datetime:
@@ -53,14 +53,19 @@ def to_local(instant: int, zone: ZoneInfo) -> datetime:
     return datetime.fromtimestamp(instant / 1000, zone)
 
 
-def parse_birth_date(text: str | None, ignore: frozenset[str]) -> date | None:
-    """Return a birth date, or None when it is absent, no date, or one of the false defaults."""
+EARLIEST_BIRTH = 1900
+
+
+def parse_birth_date(text: str | None, ignore: frozenset[str], now: int) -> date | None:
+    """Return a birth date, or None when it is absent, no date, one of the false defaults, or of nobody alive."""
     if text is None or text in ignore:
         return None
     try:
-        return date.fromisoformat(text)
+        born = date.fromisoformat(text)
     except ValueError:
         return None
+    # 0001-01-01 and 9999-12-31 are what systems write when nobody knows.
+    return born if EARLIEST_BIRTH <= born.year <= datetime.fromtimestamp(now / 1000, UTC).year else None
 
 
 def birthday_in(year: int, born: date, feb_29: str) -> date:
@@ -90,11 +95,14 @@ def quiet_until(instant: int, quiet: QuietHours, zone: ZoneInfo) -> int | None:
     if quiet.start <= quiet.end:
         if not quiet.start <= minute < quiet.end:
             return None
-        return to_instant(local.date(), quiet.end, zone)
-    if quiet.end <= minute < quiet.start:
+        day = local.date()
+    elif quiet.end <= minute < quiet.start:
         return None
-    day = local.date() if minute < quiet.end else local.date() + timedelta(days=1)
-    return to_instant(day, quiet.end, zone)
+    else:
+        day = local.date() if minute < quiet.end else local.date() + timedelta(days=1)
+    until = to_instant(day, quiet.end, zone)
+    # In the hour that autumn repeats, the end of the quiet hours may have been once already.
+    return until if until > instant else to_instant(day, quiet.end, zone, second=True)
 
 
 def period_of(instant: int, rotate: str) -> str:

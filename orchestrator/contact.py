@@ -10,10 +10,9 @@ def learn_profile(customer: Customer, event: Event) -> bool:
     """Take over a profile record, unless a newer one is known; return whether any consent changed."""
     data = event.data
     changed = False
-    for consent in data.get("consents", ()):
-        changed |= give_consent(
-            customer, f"{consent['channel']}/{consent['purpose']}", consent["granted"], consent["at"]
-        )
+    for consent in data.get("consents") or ():
+        channel = f"{consent['channel']}/{consent.get('purpose', 'marketing')}"
+        changed |= give_consent(customer, channel, consent["granted"], consent.get("at", event.time))
     known = customer.profile
     if known is None or event.time >= known.updated_at:
         customer.profile = Profile(
@@ -28,12 +27,13 @@ def learn_profile(customer: Customer, event: Event) -> bool:
 
 
 def give_consent(customer: Customer, channel: str, granted: bool, at: int) -> bool:
-    """Keep one consent; return whether it changed.
+    """Keep one consent, by `channel/purpose`; return whether the answer changed.
 
     An opt-out acts whatever its time, for the customer said no; an opt-in only if it is not older than what is known.
     """
     known = customer.consents.get(channel)
     if known is not None and known[0] == granted:
+        customer.consents[channel] = (granted, max(at, known[1]))  # the last no is what a yes must be newer than
         return False
     if granted and known is not None and at < known[1]:
         return False

@@ -28,8 +28,8 @@ class UnknownStateVersionError(Exception):
 class Instance(msgspec.Struct, array_like=True, gc=False):
     """One moment instance that waits or is open; its key is the name it is filed under.
 
-    `due` is the instant at which it opens or opened; `until` the instant from which it is stale; `reason` and `by` why
-    it was not answered so far.
+    `due` is the instant at which it opens or opened; `until` the instant from which it is stale, opened or not;
+    `reason` and `by` why it was not answered so far.
     """
 
     state: int
@@ -41,16 +41,22 @@ class Instance(msgspec.Struct, array_like=True, gc=False):
 
 
 class Answered(msgspec.Struct, array_like=True, gc=False):
-    """An instance that a decision answered, kept while late data can still prove it wrong."""
+    """An instance that a decision answered, kept while late data can still prove it wrong.
+
+    It holds what a retraction repeats of the trigger: by then the campaign may have been changed or be gone.
+    """
 
     moment: str
     key: str
     started: int
     opened: int
+    until: int
     decision_id: str
+    decided_at: int
     campaign: str
+    channel: str
+    template: str
     trigger_id: str = ""
-    decided_at: int = 0
 
 
 class Window(msgspec.Struct, array_like=True, gc=False):
@@ -87,9 +93,9 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
 
     `now` is the latest instant evaluated; `decide_at` the next instant at which a decision is due; `sent` the (instant,
     channel) of messages that count for caps; `seen` maps fingerprints of event ids to when they may be forgotten;
-    `latest` the latest time of the events that keep a moment from starting; `years` the last calendar year opened;
-    `picked` the last opening of a `pick_one` moment; `recorded` stands for the last decision recorded; `fires` the
-    earliest instant at which each moment needs to be looked at.
+    `over` says per moment and key up to which event time nothing starts it any more; `years` is the last calendar year
+    opened; `picked` the last opening of a `pick_one` moment; `recorded` stands for the last decision recorded; `fires`
+    is the earliest instant at which each moment needs to be looked at.
     """
 
     now: int = -FOREVER
@@ -99,7 +105,7 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
     consents: dict[str, tuple[bool, int]] = {}
     sent: list[tuple[int, str]] = []
     seen: dict[int, int] = {}
-    latest: dict[str, int] = {}
+    over: dict[str, int] = {}
     years: dict[str, int] = {}
     picked: dict[str, int] = {}
     recorded: int = 0
@@ -113,9 +119,11 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
         self._facts: dict[str, Any] = {}
         self._instances: dict[str, dict[str, Instance]] = {}
         self._closed: list[Window] | None = None
+        self._new_facts: set[str] = set()
+        self._new_instances: set[str] = set()
 
     def fact(self, feature: str) -> Any:
-        """Return a feature's state, None before it has one."""
+        """Return a feature's state, None before it has one; `set_fact` keeps a change to it."""
         try:
             return self._facts[feature]
         except KeyError:
@@ -127,9 +135,11 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
     def set_fact(self, feature: str, state: Any) -> None:
         """Keep a feature's state."""
         self._facts[feature] = state
+        self._new_facts.add(feature)
 
     def instances(self, moment: str) -> dict[str, Instance]:
-        """Return a moment's instances by key; changes to it are kept."""
+        """Return a moment's instances by key; changes to it are kept until the next `to_bytes`."""
+        self._new_instances.add(moment)
         try:
             return self._instances[moment]
         except KeyError:
@@ -156,19 +166,25 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
 
     def to_bytes(self) -> bytes:
         """Return the state with its version byte; sections that were not touched are copied as they came."""
-        for name, state in self._facts.items():
+        encode = _encoder.encode
+        # In order of name: a set has none, and equal histories must leave equal bytes.
+        for name in sorted(self._new_facts):
+            state = self._facts[name]
             if state is None:
                 self.raw_facts.pop(name, None)
             else:
-                self.raw_facts[name] = msgspec.Raw(_encoder.encode(state))
-        for moment, instances in self._instances.items():
+                self.raw_facts[name] = msgspec.Raw(encode(state))
+        for moment in sorted(self._new_instances):
+            instances = self._instances[moment]
             if instances:
-                self.raw_instances[moment] = msgspec.Raw(_encoder.encode(instances))
+                self.raw_instances[moment] = msgspec.Raw(encode(instances))
             else:
                 self.raw_instances.pop(moment, None)
+        self._new_facts.clear()
+        self._new_instances.clear()
         if self._closed is not None:
-            self.raw_closed = msgspec.Raw(_encoder.encode(self._closed))
-        return _VERSION_BYTE + _encoder.encode(self)
+            self.raw_closed = msgspec.Raw(encode(self._closed))
+        return _VERSION_BYTE + encode(self)
 
 
 _VERSION_BYTE = bytes([STATE_VERSION])

@@ -21,11 +21,18 @@ ERASED = "profile.erased"
 """The name of the event that a tombstone of `customer-profiles` is."""
 
 
+SENT = "message.sent"
+"""A message went out; `trigger_id` says that it was ours."""
+
+UNSUBSCRIBED = "customer.unsubscribed"
+"""The customer said no to a channel."""
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One event of one customer.
 
     `time` is event time in milliseconds; `topic` is the topic's place in `topics.yaml`, which orders events of one
-    instant; `offset` its offset; `accept_late` and `data` come from the topic's rule and the decoded record.
+    instant; `offset` its offset; `data` the decoded record.
     """
 
     name: str

@@ -20,6 +20,24 @@ PER_LINE_KEYS = ("sku", "category", "product_family")
 """Keys that an order has once per line, and a browsing event through its sku."""
 
 
+class EventView:
+    """What a feature's `where` can ask about: the event itself."""
+
+    __slots__ = ("data", "now")
+
+    def __init__(self, event: Event) -> None:
+        self.data = event.data
+        self.now = event.time
+
+    def read(self, source: str, name: str, key: str | None) -> Any:  # noqa: ARG002 - the protocol's shape
+        """Return a property of the event, None when it has none."""
+        return self.data.get(name) if source == "event" else None
+
+    def in_segment(self, name: str) -> bool | None:  # noqa: ARG002 - the protocol's shape
+        """Return None: an event is in no segment."""
+        return None
+
+
 def keys_of(event: Event, key: str, reference: Reference) -> tuple[str, ...]:
     """Return the distinct keys an event carries, in the order met: one cart, or the families of an order's lines."""
     if key not in PER_LINE_KEYS:
@@ -80,6 +98,8 @@ class Feature:
 
     def fold(self, state: Any, event: Event, reference: Reference, assumed_bp: int) -> Any:
         """Return the state after an event; `state` is None at first, and may be changed in place."""
+        if self.where is not None and self.where.holds(EventView(event)) is not True:
+            return state
         if self.key is None:
             return self._fold_one(state, event, "", reference, assumed_bp)
         states: dict[str, Any] = {} if state is None else state

@@ -7,52 +7,99 @@ the policy's `amend_for` says; each amendment is the next revision of the same o
 
 from __future__ import annotations
 
-from orchestrator.customer import Customer, Window
+from collections.abc import Iterable
+
+from orchestrator.customer import Window
 from orchestrator.events import Event
 from orchestrator.features import line_margin
 from orchestrator.records import ActiveCampaign, CampaignOutcome
-from orchestrator.reference import Reference
+from orchestrator.step import Step
+
+SLOT = ""
+"""The name under which the end of the running measurement window waits among the moments' timers."""
 
 
-def order_value(event: Event, reference: Reference, assumed_bp: int) -> tuple[int, int]:
-    """Return what an order paid and earned, minor units."""
-    margin = sum(line_margin(line, event.time, reference, assumed_bp) for line in event.data.get("lines", ()))
-    return int(event.data.get("total") or 0), margin
+def hold_slot(step: Step, window: Window) -> None:
+    """Let a window take the customer's slot until it ends; stragglers are waited for before anybody else may."""
+    step.customer.window = window
+    step.customer.fires[SLOT] = window.end + step.program.order_disorder
+    step.effects.hold(active_of(window, step.customer_id))
 
 
-def place_order(customer: Customer, event: Event, reference: Reference, assumed_bp: int) -> list[Window]:
-    """Count an order in the windows it falls into; return the closed ones that this amends."""
-    amended = []
-    for window, closed in _windows(customer):
-        if window.start <= event.time < window.end and event.data["order_id"] not in window.orders:
-            window.orders[event.data["order_id"]] = order_value(event, reference, assumed_bp)
-            if closed:
-                amended.append(window)
-    return amended
+def release_slot(step: Step) -> None:
+    """End the running window: its outcome is final but for amendments, and the slot is free."""
+    customer, window = step.customer, step.customer.window
+    assert window is not None
+    step.effects.outcomes.append(outcome_of(window, step.customer_id))
+    step.effects.hold(None)
+    keep_from = customer.now - step.program.policy.amend_for
+    customer.closed[:] = [*(kept for kept in customer.closed if kept.end >= keep_from), window]
+    customer.window = None
+    del customer.fires[SLOT]
 
 
-def undo_order(customer: Customer, event: Event, reference: Reference, assumed_bp: int) -> list[Window]:
-    """Take a cancelled order, or what was returned of one, out of its windows; return the closed ones this amends."""
-    amended = []
-    order_id = event.data["order_id"]
-    for window, closed in _windows(customer):
-        if order_id not in window.orders:
-            continue
-        if event.name == "order.returned" and event.data.get("lines"):
-            paid, earned = window.orders[order_id]
-            back = sum(int(line["price"]) for line in event.data["lines"])
-            lost = sum(line_margin(line, event.time, reference, assumed_bp) for line in event.data["lines"])
-            window.orders[order_id] = (paid - back, earned - lost)
-        else:
-            del window.orders[order_id]
-        if closed:
-            amended.append(window)
-    return amended
+def measure(step: Step, event: Event) -> None:
+    """Count an event in the windows that it falls into; each closed one that this changes is emitted again."""
+    emit_amended(step, [window for window, closed in _windows(step, event) if _count(step, window, event) and closed])
 
 
-def _windows(customer: Customer) -> list[tuple[Window, bool]]:
-    running = [] if customer.window is None else [(customer.window, False)]
-    return running + [(window, True) for window in customer.closed]
+def emit_amended(step: Step, windows: Iterable[Window]) -> None:
+    """Emit the next revision of the outcomes of closed windows."""
+    step.effects.outcomes.extend(outcome_of(window, step.customer_id) for window in windows)
+
+
+def _windows(step: Step, event: Event) -> list[tuple[Window, bool]]:
+    """Return the windows an event may still change, and whether each is closed."""
+    customer, amend_for = step.customer, step.program.policy.amend_for
+    closed = [(window, True) for window in customer.closed if event.time <= window.end + amend_for]
+    return closed if customer.window is None else [*closed, (customer.window, False)]
+
+
+def _count(step: Step, window: Window, event: Event) -> bool:
+    """Let an event change one window; return whether it did."""
+    if event.name in ("order.cancelled", "order.returned"):
+        return _undo_order(step, window, event)
+    if not window.start <= event.time < window.end:
+        return False
+    if event.name == "order.placed":
+        return _place_order(step, window, event)
+    if event.name == "customer.unsubscribed":
+        changed, window.unsubscribed = not window.unsubscribed, True
+        return changed
+    # A message of a campaign that is not ours.
+    changed, window.contaminated = not window.contaminated, True
+    return changed
+
+
+def _place_order(step: Step, window: Window, event: Event) -> bool:
+    order_id = _order_id(event)
+    if order_id in window.orders:
+        return False
+    window.orders[order_id] = (int(event.data.get("total") or 0), _margin(step, event))
+    return True
+
+
+def _undo_order(step: Step, window: Window, event: Event) -> bool:
+    """Take a cancelled order, or what was returned of one, out of its window."""
+    order_id = _order_id(event)
+    if order_id not in window.orders:
+        return False
+    if event.name == "order.returned" and event.data.get("lines"):
+        paid, earned = window.orders[order_id]
+        back = sum(int(line["price"]) for line in event.data["lines"])
+        window.orders[order_id] = (paid - back, earned - _margin(step, event))
+    else:
+        del window.orders[order_id]
+    return True
+
+
+def _margin(step: Step, event: Event) -> int:
+    assumed = step.program.policy.assumed_margin_bp
+    return sum(line_margin(line, event.time, step.reference, assumed) for line in event.data.get("lines") or ())
+
+
+def _order_id(event: Event) -> str:
+    return str(event.data.get("order_id") or event.id)
 
 
 def outcome_of(window: Window, customer_id: str) -> CampaignOutcome:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.policy import Policy
 from orchestrator.conditions import Condition
-from orchestrator.events import ERASED, PROFILE
+from orchestrator.events import ERASED, PROFILE, SENT, UNSUBSCRIBED
 from orchestrator.features import Feature
 from orchestrator.moments.rules import Absence, Around, Calendar, EventMatch, Moment, Silence
 
@@ -54,9 +54,10 @@ class Dispatch:
     roles: tuple[Role, ...] = ()
 
 
-BUILT_IN = frozenset(
-    {PROFILE, ERASED, "order.placed", "order.cancelled", "order.returned", "message.sent", "customer.unsubscribed"}
-)
+MEASURED = frozenset({"order.placed", "order.cancelled", "order.returned", SENT, UNSUBSCRIBED})
+"""Events that a running or closed measurement window counts."""
+
+BUILT_IN = MEASURED | {PROFILE, ERASED}
 """Events that the engine itself understands: profiles, measurement, caps and consent."""
 
 
@@ -113,9 +114,9 @@ class Program:
         for moment in self.moments.values():
             shape = moment.shape
             ends = tuple(match for match in _ends(moment) if event in match.events)
-            starts = any(event in match.events for match in _starts(moment))
-            restarts = starts
+            starts = restarts = isinstance(shape, Silence) and event in shape.event.events
             if isinstance(shape, Absence):
+                starts = event in shape.starts_on.events
                 restarts = shape.restarts_on is not None and event in shape.restarts_on.events
             elif isinstance(shape, Around):
                 starts = restarts = event in self.features[shape.date].events
@@ -124,11 +125,13 @@ class Program:
         return Dispatch(folds, tuple(roles))
 
     def _disorder_of(self, moment: Moment) -> int:
-        """Return how long to wait for stragglers: the most that any topic needs whose events could still end it."""
+        """Return how long to wait for stragglers: the most that any topic needs whose events could still move it."""
         policy = self.policy
         if isinstance(moment.shape, Calendar):
             return 0
-        names = {name for match in _ends(moment) for name in match.events}
+        names = {name for match in (*_starts(moment), *_ends(moment)) for name in match.events}
+        if isinstance(moment.shape, Around):
+            names.update(self.features[moment.shape.date].events)
         return max(
             (policy.disorder.get(self._topics.get(name, ""), policy.default_disorder) for name in names), default=0
         )

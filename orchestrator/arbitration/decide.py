@@ -10,7 +10,8 @@ from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.eligibility import Situation, examine
 from orchestrator.customer import OPEN, Instance
 from orchestrator.identity import draw, identify
-from orchestrator.moments.rules import Around, Moment
+from orchestrator.moments.rules import Moment
+from orchestrator.moments.worth import expected_margin
 from orchestrator.reasons import Reason
 from orchestrator.records import Candidate
 
@@ -83,25 +84,19 @@ def _options(situation: Situation) -> list[Option]:
 def _rank(situation: Situation, option: Option) -> tuple[int, int, str, str, str]:
     """Return the order of choice: priority, then expected margin, then names, so that ties never depend on order."""
     assert option.campaign is not None
-    margin = expected_margin(situation, option.moment, option.key)
+    margin = expected_margin(situation.customer, option.moment, option.key)
     return -option.campaign.priority, -margin, option.campaign.name, option.moment.name, option.key
 
 
-def expected_margin(situation: Situation, moment: Moment, key: str) -> int:
-    """Return what the last order of a moment's key earned, minor units; 0 where the moment is not about a product."""
-    if not isinstance(moment.shape, Around):
-        return 0
-    states = situation.customer.fact(moment.shape.date) or {}
-    state = states.get(key)
-    return state[3] if state else 0
-
-
 def _settle(option: Option, winner: Option, arm: Reason) -> Option:
+    """Return an option with its final reason; what the winner's message also answers is not outranked by it."""
+    by = winner.candidate.campaign
     if option is winner:
         settled = msgspec.structs.replace(option.candidate, reason=arm.value, propensity=1.0)
-    elif option.candidate.reason == Reason.CHOSEN:
-        by = winner.candidate.campaign
-        settled = msgspec.structs.replace(option.candidate, reason=Reason.OUTRANKED.value, saw=by)
-    else:
+    elif option.candidate.reason != Reason.CHOSEN:
         return option
+    elif option.campaign is winner.campaign and option.moment is winner.moment:
+        settled = msgspec.structs.replace(option.candidate, reason=Reason.ALREADY_ANSWERED.value, saw=by)
+    else:
+        settled = msgspec.structs.replace(option.candidate, reason=Reason.OUTRANKED.value, saw=by)
     return Option(option.campaign, option.moment, option.key, option.instance, settled)

@@ -9,7 +9,7 @@ from orchestrator.arbitration.campaign import Campaign
 from orchestrator.civil import period_of, quiet_until, to_local, zone_for
 from orchestrator.conditions import readable
 from orchestrator.customer import Customer, Instance, Profile
-from orchestrator.events import DAY
+from orchestrator.events import DAY, FOREVER
 from orchestrator.identity import draw
 from orchestrator.moments.rules import Moment
 from orchestrator.program import Program
@@ -102,18 +102,20 @@ def _slot(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding
 
 
 def _caps(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
-    if not s.program.policy.caps:
-        return None
-    worst: Finding | None = None
+    counted: list[str] = []
+    reached: list[tuple[int, str]] = []
     for cap in s.program.policy.caps:
         if cap.channel not in (None, campaign.send.channel):
             continue
         sent = sorted(at for at, channel in s.customer.sent if at > s.now - cap.per and cap.channel in (None, channel))
+        saw = f"{len(sent)} in {readable(cap.per, 'duration')}, at most {cap.max}"
+        counted.append(saw)
         if len(sent) >= cap.max:
-            free_at = sent[-cap.max] + cap.per
-            if worst is None or free_at > (worst.retry_at or 0):
-                worst = Finding(False, f"{len(sent)} in {readable(cap.per, 'duration')}, at most {cap.max}", free_at)
-    return worst or Finding(passed=True, saw=f"{len(s.customer.sent)} counted")
+            reached.append((sent[-cap.max] + cap.per if cap.max else FOREVER, saw))
+    if reached:
+        free_at, saw = max(reached)
+        return Finding(passed=False, saw=saw, retry_at=free_at)
+    return Finding(passed=True, saw="; ".join(counted)) if counted else None
 
 
 def _quiet_hours(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from orchestrator.customer import OPEN, WAITING, Instance
 from orchestrator.events import FOREVER
-from orchestrator.moments.rules import Moment
+from orchestrator.moments.rules import Calendar, Moment
 from orchestrator.reasons import Reason
 from orchestrator.records import EndedMoment
 
@@ -18,9 +18,9 @@ MAX_INSTANCES = 100
 """Instances of one moment that wait at once for one customer; beyond, the one that started first is let go."""
 
 
-def ended(moment: Moment, key: str, instance: Instance, state: str, reason: str, by: str = "") -> EndedMoment:
+def ended(moment: str, key: str, instance: Instance, state: str, reason: str, by: str = "") -> EndedMoment:
     """Return the record of an instance that is over."""
-    return EndedMoment(moment.name, key, instance.started, instance.due, state, reason, by)
+    return EndedMoment(moment, key, instance.started, instance.due, state, reason, by)
 
 
 def end_instances(
@@ -36,10 +36,15 @@ def end_instances(
         instance = instances.get(key)
         if instance is None or time < instance.started:
             continue
+        if instance.state == OPEN:
+            opened = True
+        else:
+            opened = time > instance.due and moment.pick_one is None
+            if isinstance(moment.shape, Calendar) and not opened:
+                continue  # nothing began that an event could end: a date only comes
         del instances[key]
-        opened = instance.state == OPEN or time > instance.due
-        if opened and not (instance.state == WAITING and moment.pick_one is not None):
-            over.append(ended(moment, key, instance, "cancelled", Reason.CANCELLED, by))
+        if opened:
+            over.append(ended(moment.name, key, instance, "cancelled", Reason.CANCELLED, by))
     return over
 
 
@@ -48,18 +53,20 @@ def start_instance(
 ) -> list[EndedMoment]:
     """File a new waiting instance under its key, or restart the one there; return the one that was over by that.
 
-    An event older than the start of what waits changes nothing. Coming back to a moment that is open, or past its due
-    instant, ends it: the same key left again is another instance.
+    Where nothing restarts, the earliest event counts, whenever it arrives; else the latest. Coming back to a moment
+    that is open, or past its due instant, ends it: the same key left again is another instance.
     """
     there = instances.get(key)
     over: list[EndedMoment] = []
     if there is not None:
-        if new.started <= there.started:
-            return over
-        if there.state == WAITING and new.started <= there.due:
-            if not restarts:
-                return over
+        waits = there.state == WAITING and new.started <= there.due
+        if restarts:
+            unchanged = new.started <= there.started
         else:
+            unchanged = new.started >= there.started if waits else new.started <= there.due
+        if unchanged:
+            return over
+        if not waits:
             over = end_instances(moment, instances, (key,), new.started, by)
     instances[key] = new
     if len(instances) > MAX_INSTANCES:
@@ -81,5 +88,6 @@ def look_at(moment: Moment, instances: dict[str, Instance], disorder: int, pick_
             at = min(max(instance.due + disorder, pick_from), instance.until)
         else:
             at = instance.due + disorder
-        earliest = min(earliest, at)
+        if at < earliest:
+            earliest = at
     return earliest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from orchestrator.conditions import Condition
@@ -13,8 +14,15 @@ from orchestrator.moments.rules import Moment
 from orchestrator.reasons import Reason
 from orchestrator.records import EndedMoment
 
-Holds = Callable[[Condition, str], tuple[bool | None, str]]
-"""Evaluates a moment's condition for a key: its truth, and the values it saw."""
+
+@dataclass(frozen=True, slots=True)
+class Waking:
+    """The instant at which a moment is looked at, and by which rules; `holds` evaluates its condition for a key."""
+
+    now: int
+    disorder: int
+    never_act_older_than: int
+    holds: Callable[[Condition, str], tuple[bool | None, str]]
 
 
 class Woken(NamedTuple):
@@ -24,65 +32,59 @@ class Woken(NamedTuple):
     opened: bool
 
 
-def wake(
-    moment: Moment,
-    instances: dict[str, Instance],
-    now: int,
-    disorder: int,
-    never_act_older_than: int,
-    holds: Holds,
-) -> Woken:
-    """Open what is due at `now` and end what is stale; `holds` evaluates the moment's condition for a key."""
+def wake(moment: Moment, instances: dict[str, Instance], waking: Waking) -> Woken:
+    """Open what is due and end what is stale."""
     over: list[EndedMoment] = []
     opened = False
     for key, instance in sorted(instances.items()):
-        if instance.state == WAITING and instance.due + disorder <= now:
-            if moment.lasts is not None:
-                instance.until = instance.due + moment.lasts
-            unfit = _unfit(moment, key, instance, now, never_act_older_than, holds)
+        if instance.state == WAITING:
+            if instance.due + waking.disorder > waking.now:
+                continue
+            unfit = _unfit(moment, key, instance, instance.due, waking)
             if unfit is not None:
                 del instances[key]
                 over.append(unfit)
                 continue
-            instance.state = OPEN
-            opened = True
-        if instance.state == OPEN and instance.until <= now:
+            _open(moment, instance)
+            opened = opened or instance.until > waking.now
+        if instance.until <= waking.now:
             del instances[key]
-            over.append(ended(moment, key, instance, "expired", instance.reason or Reason.EXPIRED, instance.by))
+            over.append(_stale(moment, key, instance))
     return Woken(over, opened)
 
 
 def wake_and_pick(
     moment: Moment,
     instances: dict[str, Instance],
-    now: int,
-    disorder: int,
+    waking: Waking,
     pick_from: int,
-    holds: Holds,
+    expected_at: int,
     worth: Callable[[str], int],
 ) -> Woken:
     """Like `wake` for a `pick_one` moment: of all that are due, the one worth most opens, if one may open now.
 
-    The others go on waiting while their own window lasts, and leave no trace: they were never talked about.
+    The others go on waiting while their own window lasts and leave no trace: they were never talked about.
+    `expected_at` is when this look was due; one that could have been picked long before now is too old.
     """
-    assert moment.pick_one is not None
+    now = waking.now
     over: list[EndedMoment] = []
     for key, instance in sorted(instances.items()):
         if instance.until <= now:
             del instances[key]
             if instance.state == OPEN:
-                over.append(ended(moment, key, instance, "expired", instance.reason or Reason.EXPIRED, instance.by))
-    if any(instance.state == OPEN for instance in instances.values()) or now < pick_from:
+                over.append(_stale(moment, key, instance))
+    if now < pick_from or any(instance.state == OPEN for instance in instances.values()):
         return Woken(over, opened=False)
-    ready = [key for key, instance in instances.items() if instance.due + disorder <= now]
+    ready = [key for key, instance in instances.items() if instance.due + waking.disorder <= now]
     for key in sorted(ready, key=lambda key: (-worth(key), key)):
-        if moment.only_if is not None and holds(moment.only_if, key)[0] is not True:
-            del instances[key]
-            continue
         picked = instances[key]
-        picked.state, picked.due = OPEN, now  # it opens when it is picked: that instant is part of its identity
-        if moment.lasts is not None:
-            picked.until = min(picked.until, now + moment.lasts)
+        unfit = _unfit(moment, key, picked, max(picked.due, pick_from, expected_at), waking)
+        if unfit is not None:
+            del instances[key]
+            over.append(unfit)
+            continue
+        picked.due = now  # it opens when it is picked: that instant is part of its identity
+        _open(moment, picked)
         return Woken(over, opened=True)
     return Woken(over, opened=False)
 
@@ -96,19 +98,23 @@ def may_pick_from(moment: Moment, instances: dict[str, Instance], last_pick: int
     return last_pick + moment.pick_one.at_most_every
 
 
-def _unfit(
-    moment: Moment,
-    key: str,
-    instance: Instance,
-    now: int,
-    never_act_older_than: int,
-    holds: Holds,
-) -> EndedMoment | None:
-    if now - instance.due > never_act_older_than:
-        return ended(moment, key, instance, "expired", Reason.TOO_OLD)
+def _open(moment: Moment, instance: Instance) -> None:
+    instance.state = OPEN
+    if moment.lasts is not None:
+        instance.until = min(instance.until, instance.due + moment.lasts)
+
+
+def _stale(moment: Moment, key: str, instance: Instance) -> EndedMoment:
+    return ended(moment.name, key, instance, "expired", instance.reason or Reason.EXPIRED, instance.by)
+
+
+def _unfit(moment: Moment, key: str, instance: Instance, could_open: int, waking: Waking) -> EndedMoment | None:
+    if waking.now - could_open > waking.never_act_older_than:
+        return ended(moment.name, key, instance, "expired", Reason.TOO_OLD)
     if moment.only_if is None:
         return None
-    truth, saw = holds(moment.only_if, key)
+    truth, saw = waking.holds(moment.only_if, key)
     if truth is True:
         return None
-    return ended(moment, key, instance, "unmet", Reason.NOT_ELIGIBLE if truth is False else Reason.UNKNOWN_VALUE, saw)
+    reason = Reason.NOT_ELIGIBLE if truth is False else Reason.UNKNOWN_VALUE
+    return ended(moment.name, key, instance, "unmet", reason, saw)

@@ -1,0 +1,155 @@
+"""What a decision does: the winner takes the slot in either arm, its trigger goes out in treatment, all is recorded."""
+
+from __future__ import annotations
+
+from orchestrator.arbitration.decide import Option, Verdict, arbitrate
+from orchestrator.arbitration.eligibility import situation_of
+from orchestrator.arbitration.retract import forget_answered
+from orchestrator.arbitration.trigger import trigger_id_of, trigger_of
+from orchestrator.customer import Answered, Instance, Window
+from orchestrator.events import FOREVER, SENT, Event
+from orchestrator.identity import fingerprint
+from orchestrator.measurement import hold_slot
+from orchestrator.moments.detect import ended
+from orchestrator.moments.lifecycle import leave, schedule
+from orchestrator.reasons import Reason
+from orchestrator.records import Decision, EndedMoment
+from orchestrator.step import Step
+
+
+def decide(step: Step, over: list[EndedMoment]) -> None:
+    """Decide over all open moments now; `over` are the moments that ended at this very instant."""
+    customer, now = step.customer, step.customer.now
+    customer.decide_at = FOREVER
+    verdict = arbitrate(situation_of(step.program, step.reference, customer, step.customer_id, now))
+    if verdict is None:
+        if over:
+            step.close(now, over)
+        return
+    trigger_id = None
+    if verdict.winner is not None:
+        answered, trigger_id = _act(step, verdict, verdict.winner)
+        over = over + answered
+    elif verdict.arm == "holdout":
+        over = over + _hold_out(step, verdict)
+    else:
+        retries = [o.candidate.retry_at for o in verdict.options if o.candidate.retry_at is not None]
+        customer.decide_at = max(min(retries), now + 1) if retries else FOREVER
+    _note_reasons(step, verdict)
+    _record(step, verdict, over, trigger_id)
+
+
+def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment], str | None]:
+    """Give the slot to the winner and emit its trigger; return what that answered, and the trigger's id."""
+    customer, campaign, now = step.customer, winner.campaign, step.customer.now
+    assert campaign is not None
+    control = verdict.arm == "control"
+    end = now + campaign.measure.window
+    version = step.program.version
+    hold_slot(
+        step,
+        Window(verdict.decision_id, campaign.name, control, winner.moment.name, now, end, campaign.cost, version),
+    )
+    over = []
+    for option in verdict.options:
+        if option is winner:
+            reason = Reason.CONTROL if control else Reason.CHOSEN
+        elif option.candidate.reason == Reason.ALREADY_ANSWERED:
+            reason = Reason.ALREADY_ANSWERED
+        else:
+            continue
+        over.append(_answer(step, option, reason, campaign.name))
+    opened = winner.instance.due
+    trigger_id = "" if control else trigger_id_of(step.customer_id, campaign, winner.moment.name, winner.key, opened)
+    answered = Answered(
+        winner.moment.name,
+        winner.key,
+        winner.instance.started,
+        opened,
+        winner.instance.until,
+        verdict.decision_id,
+        now,
+        campaign.name,
+        campaign.send.channel,
+        campaign.send.template,
+        trigger_id,
+    )
+    forget_answered(step)
+    customer.answered.append(answered)
+    if control:
+        return over, None
+    step.effects.triggers.append(trigger_of(step, answered, end, "send"))
+    step.count_message(now, campaign.send.channel)
+    # Our own message is a fact from the instant it is decided; what a topic reports of it later counts no more.
+    sent = {"channel": campaign.send.channel, "trigger_id": trigger_id, "campaign": campaign.name}
+    step.learn(step.program.dispatch(SENT).folds, Event(SENT, step.customer_id, now, data=sent))
+    return over, trigger_id
+
+
+def _hold_out(step: Step, verdict: Verdict) -> list[EndedMoment]:
+    """Let go of what a customer would have been considered for, was nobody written to in this period."""
+    held: dict[tuple[str, str], Option] = {}
+    for option in verdict.options:
+        if option.candidate.reason == Reason.HOLDOUT:
+            held[option.moment.name, option.key] = option
+    return [_answer(step, option, Reason.HOLDOUT, "") for option in held.values()]
+
+
+def _answer(step: Step, option: Option, reason: Reason, by: str) -> EndedMoment:
+    moment, instances = option.moment, step.customer.instances(option.moment.name)
+    over = ended(moment.name, option.key, instances.pop(option.key), "acted", reason, by)
+    leave(step, moment, over)
+    schedule(step, moment, step.customer.now)
+    return over
+
+
+def _note_reasons(step: Step, verdict: Verdict) -> None:
+    """Keep with every instance that stays open why it was not answered, for the record of its end.
+
+    Of several campaigns the one that came furthest through the checks says it.
+    """
+    furthest: dict[tuple[str, str], Option] = {}
+    for option in verdict.options:
+        there = furthest.get((option.moment.name, option.key))
+        if there is None or len(option.candidate.checks) > len(there.candidate.checks):
+            furthest[option.moment.name, option.key] = option
+    for (moment, key), option in furthest.items():
+        instance: Instance | None = step.customer.instances(moment).get(key)
+        if instance is not option.instance:
+            continue  # answered
+        candidate = option.candidate
+        if candidate.reason == Reason.OUTRANKED:
+            instance.reason, instance.by = Reason.SLOT_HELD.value, candidate.saw
+        else:
+            instance.reason, instance.by = candidate.reason, candidate.saw
+
+
+def _record(step: Step, verdict: Verdict, over: list[EndedMoment], trigger_id: str | None) -> None:
+    customer = step.customer
+    candidates = tuple(option.candidate for option in verdict.options)
+    mark = fingerprint("|".join(f"{c.campaign}/{c.moment}/{c.moment_key}/{c.opened_at}/{c.reason}" for c in candidates))
+    winner = verdict.winner
+    if winner is None and mark == customer.recorded and not over:
+        return  # the same candidates for the same reasons: nothing changed
+    customer.recorded = mark
+    chosen = None if winner is None else winner.candidate
+    if chosen is not None:
+        reason = chosen.reason
+    else:
+        reason = Reason.HOLDOUT.value if verdict.arm == "holdout" else candidates[0].reason
+    step.effects.decisions.append(
+        Decision(
+            decision_id=verdict.decision_id,
+            customer_id=step.customer_id,
+            decided_at=customer.now,
+            kind="choice",
+            arm=verdict.arm,
+            reason=reason,
+            definitions_version=step.program.version,
+            campaign=None if chosen is None else chosen.campaign,
+            window_until=None if chosen is None or customer.window is None else customer.window.end,
+            trigger_id=trigger_id,
+            candidates=candidates,
+            ended=tuple(over),
+        )
+    )

@@ -1,0 +1,37 @@
+"""What we ask a sender to do, or to take back, with an id derived from its cause."""
+
+from __future__ import annotations
+
+from orchestrator.arbitration.campaign import Campaign
+from orchestrator.customer import Answered
+from orchestrator.identity import identify
+from orchestrator.records import Trigger
+from orchestrator.step import Step
+
+
+def trigger_id_of(customer_id: str, campaign: Campaign, moment: str, key: str, opened: int, step: str = "") -> str:
+    """Return the id of what a campaign does about a moment; definitions may be published in between, it stays."""
+    return identify(customer_id, campaign.name, moment, key, opened, step)
+
+
+def trigger_of(step: Step, answered: Answered, window_until: int, action: str) -> Trigger:
+    """Return the trigger that answers a moment, or takes that answer back."""
+    moment = step.program.moments.get(answered.moment)
+    key_name = None if moment is None else moment.key
+    return Trigger(
+        trigger_id=answered.trigger_id,
+        decision_id=answered.decision_id,
+        customer_id=step.customer_id,
+        campaign=answered.campaign,
+        channel=answered.channel,
+        template=answered.template,
+        moment=answered.moment,
+        moment_key=answered.key,
+        opened_at=answered.opened,
+        decided_at=answered.decided_at,
+        valid_until=answered.until,
+        window_until=window_until,
+        definitions_version=step.program.version,
+        action=action,
+        content={} if key_name is None else {key_name: answered.key},
+    )

@@ -1,0 +1,113 @@
+"""Many customers in memory and a clock moved by hand: what YAML tests, back-tests, `why` and our own tests drive.
+
+`feed` lets events arrive, `advance` is the barrier that ends a step. Nothing happens in between, as in a worker.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+from orchestrator.customer import Customer, customer_from_bytes
+from orchestrator.engine import advance
+from orchestrator.events import ERASED, FOREVER, Event
+from orchestrator.program import Program
+from orchestrator.records import ActiveCampaign, CampaignOutcome, Decision, Trigger
+from orchestrator.reference import Reference
+
+_NO_PRODUCTS = Reference()
+
+
+class Simulation:
+    """Customers by id, the clock, and everything emitted so far in the order in which it was emitted.
+
+    `max_lag` is how much later than due a timer may be judged, None for never later, as in a replay. With `round_trip`
+    every customer goes through bytes after every step, as in a worker that keeps nobody in memory.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        reference: Reference = _NO_PRODUCTS,
+        *,
+        start: int = -FOREVER,
+        max_lag: int | None = None,
+        round_trip: bool = False,
+    ) -> None:
+        self.program = program
+        self.reference = reference
+        self.clock = start
+        self.max_lag = max_lag
+        self.round_trip = round_trip
+        self.customers: dict[str, Customer] = {}
+        self.decisions: list[Decision] = []
+        self.triggers: list[Trigger] = []
+        self.outcomes: list[CampaignOutcome] = []
+        self.active: dict[str, ActiveCampaign] = {}
+        self._arrived: dict[str, list[Event]] = {}
+        self._timers: list[tuple[int, str]] = []
+
+    def feed(self, *events: Event) -> None:
+        """Let events arrive; the next barrier applies them."""
+        for event in events:
+            self._arrived.setdefault(event.customer, []).append(event)
+
+    def advance(self, to: int) -> None:
+        """Take the barrier at an instant: decide what has arrived, and everything that time alone brings until then."""
+        assert to >= self.clock, f"the clock stands at {self.clock}, it never goes back to {to}"
+        arrived, self._arrived = self._arrived, {}
+        due = set(arrived)
+        while self._timers and self._timers[0][0] <= to:
+            due.add(heapq.heappop(self._timers)[1])
+        for customer_id in sorted(due):
+            self._step(customer_id, sorted(arrived.get(customer_id, ()), key=Event.order), to)
+        self.clock = to
+
+    def run(self, events: Iterable[Event], *, to: int, every: int) -> None:
+        """Let events arrive at their own times, in order, with a barrier at every multiple of `every` on the way."""
+        for event in events:
+            while event.time > self._next_barrier(event.time, every):
+                self.advance(self._next_barrier(event.time, every))
+            self.feed(event)
+        while self.clock < to:
+            self.advance(min(to, self._next_barrier(to, every)))
+
+    def publish(self, program: Program) -> None:
+        """Let other definitions be in force from the next step on."""
+        self.program = program
+
+    def _next_barrier(self, event_time: int, every: int) -> int:
+        if self.clock == -FOREVER:  # before the first event there is nothing to step through
+            return event_time // every * every + every
+        return self.clock // every * every + every
+
+    def _step(self, customer_id: str, events: list[Event], to: int) -> None:
+        erased = max((place for place, event in enumerate(events) if event.name == ERASED), default=None)
+        if erased is not None:
+            self.customers.pop(customer_id, None)
+            self.active.pop(customer_id, None)
+            events = events[erased + 1 :]
+            if not events:
+                return
+        customer = self.customers.setdefault(customer_id, Customer())
+        effects = advance(
+            self.program,
+            self.reference,
+            customer_id,
+            customer,
+            events,
+            to,
+            clock_before=self.clock,
+            not_before=-FOREVER if self.max_lag is None else to - self.max_lag,
+        )
+        self.decisions += effects.decisions
+        self.triggers += effects.triggers
+        self.outcomes += effects.outcomes
+        if effects.active_changed and effects.active is not None:
+            self.active[customer_id] = effects.active
+        elif effects.active_changed:
+            self.active.pop(customer_id, None)
+        if self.round_trip:
+            customer = self.customers[customer_id] = customer_from_bytes(customer.to_bytes())
+        if customer.next_due < FOREVER:
+            heapq.heappush(self._timers, (customer.next_due, customer_id))

@@ -1,0 +1,76 @@
+"""`Step`: one customer between two barriers: what is known, what may be looked up, and what is emitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from orchestrator.conditions import Condition
+from orchestrator.customer import Customer
+from orchestrator.events import Event
+from orchestrator.features import Feature
+from orchestrator.identity import identify
+from orchestrator.moments.rules import Moment
+from orchestrator.program import Program
+from orchestrator.records import Decision, Effects, EndedMoment
+from orchestrator.reference import Reference
+from orchestrator.view import CustomerView
+
+
+class Step:
+    """One customer inside one step; `clock_before` is the clock of the step before, by which lateness is judged."""
+
+    __slots__ = ("clock_before", "customer", "customer_id", "effects", "program", "reference")
+
+    def __init__(
+        self, program: Program, reference: Reference, customer_id: str, customer: Customer, clock_before: int
+    ) -> None:
+        self.program = program
+        self.reference = reference
+        self.customer_id = customer_id
+        self.customer = customer
+        self.clock_before = clock_before
+        self.effects = Effects()
+
+    def learn(self, features: Iterable[Feature], event: Event) -> None:
+        """Fold an event into the facts it concerns."""
+        customer, assumed = self.customer, self.program.policy.assumed_margin_bp
+        for feature in features:
+            state = feature.fold(customer.fact(feature.name), event, self.reference, assumed)
+            customer.set_fact(feature.name, state)
+
+    def holds(self, condition: Condition, moment: Moment, key: str) -> tuple[bool | None, str]:
+        """Return the truth of a moment's condition now, None when unknown, and the values it saw."""
+        view = CustomerView(self.program, self.reference, self.customer, self.customer.now, moment, key)
+        return condition.holds(view), condition.saw(view)
+
+    def reconsider(self, at: int) -> None:
+        """Let the open moments be decided again, at an instant or as soon after it as no decision was taken before."""
+        customer = self.customer
+        # Strictly after the last instant evaluated, or two decisions over the same candidates would share an id.
+        customer.decide_at = min(customer.decide_at, max(at, customer.now + 1))
+
+    def count_message(self, at: int, channel: str) -> None:
+        """Count a message for the caps."""
+        customer = self.customer
+        keep_from = max(at, customer.now) - self.program.longest_cap
+        customer.sent[:] = [*(kept for kept in customer.sent if kept[0] > keep_from), (at, channel)]
+
+    def close(self, now: int, over: Sequence[EndedMoment]) -> None:
+        """Record moments that ended unanswered."""
+        self.effects.decisions.append(
+            Decision(
+                decision_id=identify(self.customer_id, now, "closing", *map(name_ended, over)),
+                customer_id=self.customer_id,
+                decided_at=now,
+                kind="closing",
+                arm="none",
+                reason=over[0].reason,
+                definitions_version=self.program.version,
+                ended=tuple(over),
+            )
+        )
+
+
+def name_ended(over: EndedMoment) -> str:
+    """Return what names a moment that ended, for the id of the record that says so."""
+    return f"{over.moment}/{over.moment_key}/{over.opened_at}/{over.started_at}"
