@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.demo import svg
@@ -10,7 +10,7 @@ from orchestrator.demo.estimates import Comparison, Interval
 from orchestrator.demo.report_data import WEEK, Bar, Mark, Timeline
 
 WIDTH = 960.0
-_LETTER = 6.9  # about what a letter takes at the drawings' size
+_LETTER, _BOLD = 7.3, 8.8  # about what a letter takes at the drawings' size, in a wide font
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 ColorOf = Callable[[str], str]
@@ -47,7 +47,7 @@ def stacked_weeks(weeks: Sequence[int], counts: Mapping[str, Sequence[int]], col
 def bars(rows: Sequence[tuple[str, str, int]], label: str, total: int, class_of: ColorOf) -> str:
     """Return a horizontal bar per (key, label, count), with its count and its share of the total."""
     step, right = 27.0, 130.0
-    left = 24 + _LETTER * max((len(name) for _, name, _ in rows), default=0)
+    left = _room((name for _, name, _ in rows), _LETTER)
     x = svg.Scale(0, max((count for _, _, count in rows), default=1) or 1, left, WIDTH - right)
     parts = []
     for number, (key, name, count) in enumerate(rows):
@@ -64,7 +64,7 @@ def bars(rows: Sequence[tuple[str, str, int]], label: str, total: int, class_of:
 
 def arms(comparisons: Sequence[Comparison], color: ColorOf, money: Callable[[float], str]) -> str:
     """Return the mean of treatment and of control for every campaign, with their intervals."""
-    step, left = 58.0, 200.0
+    step, left = 58.0, _room(one.campaign for one in comparisons)
     drawn = [arm.interval for one in comparisons for arm in (one.treatment, one.control) if arm.interval is not None]
     x, parts, bottom = _axis(drawn, left, len(comparisons) * step, money)
     for number, one in enumerate(comparisons):
@@ -86,7 +86,7 @@ def arms(comparisons: Sequence[Comparison], color: ColorOf, money: Callable[[flo
 
 def differences(rows: Sequence[tuple[str, Interval | None]], color: ColorOf, money: Callable[[float], str]) -> str:
     """Return the difference between treatment and control with its interval, around a line at 0."""
-    step, left = 36.0, 200.0
+    step, left = 36.0, _room(campaign for campaign, _ in rows)
     x, parts, bottom = _axis([one for _, one in rows if one is not None], left, len(rows) * step, money, zero=True)
     for number, (campaign, interval) in enumerate(rows):
         y = number * step + step / 2
@@ -102,7 +102,7 @@ def differences(rows: Sequence[tuple[str, Interval | None]], color: ColorOf, mon
 
 def timelines(rows: Sequence[Timeline], first: int, last: int, color: ColorOf) -> str:
     """Return a line per customer: slots as bars, and marks for what happened without one."""
-    step, left, top = 46.0, 92.0, 6.0
+    step, left, top = 46.0, _room(row.customer for row in rows), 6.0
     height = top + step * len(rows)
     end = max([last, *(bar.end for row in rows for bar in row.bars)])
     x = svg.Scale(first, end, left, WIDTH - 6)
@@ -119,10 +119,7 @@ def timelines(rows: Sequence[Timeline], first: int, last: int, color: ColorOf) -
 
 def _slot(bar: Bar, x: svg.Scale, y: float, color: ColorOf) -> str:
     hint = f"{bar.campaign} ({bar.arm}), {day(bar.start)} to {day(bar.end)}"
-    shape = svg.rect(
-        x(bar.start), y - 9, x(bar.end) - x(bar.start) - 1, 18, f"{color(bar.campaign)} {bar.arm}", hint, 2
-    )
-    return shape + (svg.dot(x(bar.start) + 5, y, 2.2, "sent", hint) if bar.arm == "treatment" else "")
+    return svg.rect(x(bar.start), y - 9, x(bar.end) - x(bar.start) - 1, 18, f"{color(bar.campaign)} {bar.arm}", hint, 2)
 
 
 def _mark(mark: Mark, x: float, y: float) -> str:
@@ -132,6 +129,11 @@ def _mark(mark: Mark, x: float, y: float) -> str:
     if mark.kind == "holdout":
         return svg.diamond(x, y, 5, "holdout", hint)
     return end_mark(x, y + 12, mark.kind, hint)
+
+
+def _room(names: Iterable[str], letter: float = _BOLD) -> float:
+    """Return the width that the longest of the names needs to the left of the drawing."""
+    return 26 + letter * max(map(len, names), default=0)
 
 
 def end_mark(x: float, y: float, state: str, hint: str = "") -> str:

@@ -34,7 +34,7 @@ CARTS: Mapping[str, tuple[str, str]] = {
     "low_value": ("left, worth little", "not worth a reminder"),
     "emptied": ("emptied within the hour", "given up on purpose, so no reminder"),
     "bought_in_time": ("bought within the hour", "never decided about"),
-    "bought_late": ("bought later the same day", "open for a while, then ended by the order"),
+    "bought_late": ("bought later the same day", "the order ends what is still open"),
 }
 """The planted kinds of cart: what they are, and what should happen to them."""
 

@@ -86,7 +86,7 @@ figure { margin: 0; } figcaption { font-size: 14px; margin-top: 6px; }
 .interval { fill-opacity: .3; } .mean { stroke: var(--card); stroke-width: 1.5; }
 .control-arm { fill: var(--quiet); }
 .control { fill-opacity: .14; stroke-width: 1.3; stroke-dasharray: 3 2; }
-.sent { fill: var(--card); } .holdout { fill: none; stroke: var(--soft); stroke-width: 1.5; }
+.holdout { fill: none; stroke: var(--soft); stroke-width: 1.5; }
 .undone { fill: var(--card); stroke: var(--warn); stroke-width: 2; }
 .end-expired { fill: var(--quiet); } .end-cancelled { fill: var(--good); } .end-unmet { fill: var(--soft); }
 footer { color: var(--soft); font-size: 14px; padding: 0 4px; }

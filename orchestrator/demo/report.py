@@ -184,8 +184,7 @@ def _timelines(data: ReportData, colors: Mapping[str, str]) -> str:
         return ""
     campaigns = sorted({bar.campaign for one in data.timelines for bar in one.bars})
     legend = [(_swatch(colors[campaign]), campaign) for campaign in campaigns] + [
-        (_swatch("c0") + svg.dot(5, 7, 2.2, "sent"), "with a message"),
-        (svg.rect(1, 1, 16, 12, "c0 control", radius=2), "control: same slot, no message"),
+        (svg.rect(1, 1, 16, 12, "c0 control", radius=2), "control: the same slot without a message"),
         (svg.diamond(9, 7, 5, "holdout"), "hold-out decision"),
         (svg.diamond(9, 7, 5, "undone"), "taken back"),
         (charts.end_mark(9, 3, "expired"), "a moment went stale"),
