@@ -44,6 +44,8 @@ class EngineService(Service):
     async def on_stop(self) -> None:
         """Let the loop finish its turn, commit and leave the group."""
         self._enough.set()
+        if self._thread.ident is None:
+            return  # something before us in the worker's boot failed
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join, STOP_SECONDS)
         if self._thread.is_alive():
             log.error("the loop did not stop within %.0f s; what it did not commit is done again", STOP_SECONDS)

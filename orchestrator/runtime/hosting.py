@@ -72,6 +72,10 @@ def run_engine(settings: Settings) -> int:
     """Run the engine until a signal; return the process's exit code, after one line on stderr for a failure."""
     service = EngineService(lambda: build_loop(settings))
     try:
+        (settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OperatorError(f"cannot write to the state directory {settings.state_dir}: {error.strerror}") from error
+    try:
         run_worker(engine_app(settings, service), settings.log_level)
     except SystemExit:
         pass
