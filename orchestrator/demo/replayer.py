@@ -26,7 +26,7 @@ class Replayer:
 
     def __init__(self, client_config: Mapping[str, Any], topics: Topics, codec: Codec, *, barrier_every: int) -> None:
         self._topics = {topics.plain_name(topic.name): topic for topic in topics}
-        self._partitions = topics.partitions
+        self.partitions = topics.partitions
         self._inputs = [topic.name for topic in (topics.profiles, *topics.inputs)]
         self._references = [topic.name for topic in topics.references]
         self._clock = topics.clock.name
@@ -69,19 +69,23 @@ class Replayer:
                 if progress is not None:
                     progress(self.records, next_barrier)
                 next_barrier += self._barrier_every
-            self.send(topic, key, self._encoders[topic](record))
+            self.send(topic, key, self.encode(topic, record))
         self.barrier(until)
         self.finish()
         if progress is not None:
             progress(self.records, until)
         return self.records
 
+    def encode(self, topic: str, record: dict[str, Any]) -> bytes:
+        """Return a record as the topic's bytes."""
+        return self._encoders[topic](record)
+
     def send(self, topic: str, key: str, value: bytes | None, partition: int | None = None) -> None:
         """Produce one record, in the partition of its key unless another is asked for (a planted stranger)."""
         declared = self._topics[topic]
         raw = key.encode()
         number = (
-            (partition_of(raw, self._partitions) if declared.co_partitioned else 0) if partition is None else partition
+            (partition_of(raw, self.partitions) if declared.co_partitioned else 0) if partition is None else partition
         )
         self._produce(declared.name, number, raw, value)
         self._ends[declared.name, number] += 1
@@ -90,7 +94,7 @@ class Replayer:
     def barrier(self, time: int) -> None:
         """Produce a barrier in every partition: the clock may come to `time` after what was sent so far."""
         shared = {name: self._ends[name, 0] for name in self._references}
-        for number in range(self._partitions):
+        for number in range(self.partitions):
             ends = {name: self._ends[name, number] for name in self._inputs} | shared
             value = self._encoders["clock"]({"time": time, "ends": ends, "horizon": None})
             self._produce(self._clock, number, str(number).encode(), value)
