@@ -62,7 +62,7 @@ $(STAMP): constraints.txt pyproject.toml $(if $(wildcard $(PY)),,FORCE)
 	fi
 	@echo "Installing the locked versions into .venv, with $$($(PY) --version) (about a minute, once)"
 	@$(PY) $(PIP_INSTALL) -c constraints.txt setuptools
-	@$(PY) $(PIP_INSTALL) -c constraints.txt --no-build-isolation -e '.[$(EXTRAS)]'
+	@PYTHONWARNINGS=ignore $(PY) $(PIP_INSTALL) -c constraints.txt --no-build-isolation -e '.[$(EXTRAS)]'
 	@touch $(STAMP)
 
 # Sets $found to a Python that is new enough: the one that PYTHON names, else the first of the candidates.
