@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, NamedTuple
 
 from confluent_kafka import Message
@@ -17,13 +18,23 @@ OLDEST = 946_684_800_000
 
 MAX_CUSTOMER_BYTES = 512
 
+MAX_NUMBER = 10**15
+"""Larger than any price, count or instant in milliseconds; sums of thousands still fit 64 bits."""
+
+MAX_TEXT = 8_192
+MAX_ITEMS = 1_000
+"""Characters of a text and entries of a list or map: a few extreme records must not fill a customer's state."""
+
+
+_CUSTOMER_FIELD = "customer_id"
+"""Where a profile names its customer."""
+
 
 class DeadLetter(NamedTuple):
-    """Why a record could not be used, and what its frame said."""
+    """Why a record could not be used."""
 
     reason: str
     detail: str
-    schema_id: int | None = None
 
 
 class _Source(NamedTuple):
@@ -70,19 +81,26 @@ class Intake:
         try:
             record = source.decode(value)
         except Undecodable as error:
-            return DeadLetter(error.reason, error.detail, error.schema_id)
-        if source.mapping is None:
+            return DeadLetter(error.reason, error.detail)
+        mapping = source.mapping
+        owner = _CUSTOMER_FIELD if mapping is None else mapping.customer
+        if str(record[owner]) != customer:
+            return DeadLetter("missing_customer", f"the field {owner} is not the record's key")
+        odd = _implausible(record, None if mapping is None else mapping.time)
+        if odd is not None:
+            return DeadLetter("invalid_value", odd)
+        if mapping is None:
             return self._checked(
                 Event(PROFILE, customer, record["updated_at"], "", source.place, offset, record), newest
             )
-        mapping = source.mapping
-        if str(record[mapping.customer]) != customer:
-            return DeadLetter("missing_customer", f"the field {mapping.customer} is not the record's key")
+        time, number = record[mapping.time], record[mapping.id]
+        if time is None or number is None:
+            return DeadLetter("invalid_value", f"the field {mapping.time if time is None else mapping.id} is empty")
         event = Event(
             source.name or record[mapping.name],  # type: ignore[index]  # one of the two is set
             customer,
-            mapping.milliseconds(record[mapping.time]) if mapping.time_unit != "ms" else record[mapping.time],
-            str(record[mapping.id]),
+            time if mapping.time_unit == "ms" and type(time) is int else mapping.milliseconds(time),
+            str(number),
             source.place,
             offset,
             record if mapping.properties is None else _renamed(record, mapping.properties),
@@ -105,6 +123,29 @@ class Intake:
 
 def _renamed(record: Mapping[str, Any], properties: Mapping[str, str]) -> dict[str, Any]:
     return {name: record.get(field) for name, field in properties.items()}
+
+
+def _implausible(record: Mapping[str, Any], time: str | None) -> str | None:
+    """Return what is wrong with a value that no honest record holds, or None; the event's time has its own checks."""
+    for name, value in record.items():
+        kind = type(value)
+        if kind is str:
+            if len(value) > MAX_TEXT:
+                return f"the text in {name} has {len(value)} characters, at most {MAX_TEXT} are taken"
+        elif kind is int:
+            if not -MAX_NUMBER <= value <= MAX_NUMBER and name != time:
+                return f"the number in {name} is beyond {MAX_NUMBER}"
+        elif kind is float:
+            if not -MAX_NUMBER <= value <= MAX_NUMBER and (name != time or not isfinite(value)):
+                return f"the number in {name} is beyond {MAX_NUMBER} or none at all"
+        elif kind is list or kind is dict:
+            if len(value) > MAX_ITEMS:
+                return f"{name} has {len(value)} entries, at most {MAX_ITEMS} are taken"
+            for item in (value,) if kind is dict else value:
+                odd = _implausible(item if type(item) is dict else {name: item}, None)
+                if odd is not None:
+                    return odd
+    return None
 
 
 def sources_of(topics: Topics) -> tuple[Topic, ...]:

@@ -18,8 +18,10 @@ Headers = list[tuple[str, str | bytes | None]]
 Send = Callable[[str, int, bytes | None, bytes | None, Headers | None], None]
 """Takes topic, partition, key, value and headers; the record belongs to the open transaction."""
 
-MAX_DEAD_VALUE = 1_900_000
-"""Bytes of an original that a dead letter keeps: what fits the topic's max.message.bytes with the rest."""
+MAX_DEAD_VALUE = 1_700_000
+MAX_DEAD_KEY = 16_384
+MAX_DEAD_HEADERS = 65_536
+"""Bytes of an original that a dead letter keeps: what fits the topic's max.message.bytes, the key counted twice."""
 
 
 class Outbox:
@@ -58,21 +60,29 @@ class Outbox:
 
     def bury(self, partition: int, topic: str, message: Message, letter: DeadLetter) -> None:
         """Send a dead letter with where the record came from and its original bytes."""
-        value = _bytes(message.value())
+        key, value = _bytes(message.key()), _bytes(message.value())
         given = cast("list[tuple[str, str | bytes | None]]", message.headers() or [])
-        headers = {name: _bytes(data) or b"" for name, data in given}
+        headers: dict[str, bytes] = {}
+        room = MAX_DEAD_HEADERS
+        for name, data in given:
+            kept = _bytes(data) or b""
+            room -= len(name) + len(kept)
+            if room >= 0:
+                headers[name] = kept
+        if key is not None:
+            key = key[:MAX_DEAD_KEY]
         record: dict[str, Any] = {
             "source_topic": topic,
             "source_partition": partition,
             "source_offset": message.offset(),
             "reason": letter.reason,
             "detail": letter.detail,
-            "schema_id": letter.schema_id,
-            "key": _bytes(message.key()),
+            "schema_id": _schema_id(value),
+            "key": key,
             "value": None if value is None else value[:MAX_DEAD_VALUE],
             "headers": headers,
         }
-        self._send(self._topics.dead_letters.name, partition, _bytes(message.key()), self._dead(record), None)
+        self._send(self._topics.dead_letters.name, partition, key, self._dead(record), None)
 
     def note_barrier(self, partition: int, barrier: Barrier) -> None:
         """Send a barrier that was used live to the clock topic, so that the run can be reproduced."""
@@ -91,6 +101,14 @@ def cloud_event(trigger: Trigger) -> Headers:
         ("ce_time", at.replace("+00:00", "Z")),
         ("content-type", "application/avro"),
     ]
+
+
+def _schema_id(value: bytes | None) -> int | None:
+    """Return the schema id that a value begins with, None where it begins with none that a registry gives out."""
+    if value is None or len(value) < 5 or value[0] != 0:
+        return None
+    number = int.from_bytes(value[1:5])
+    return number if number < 2**31 else None
 
 
 def _bytes(value: str | bytes | None) -> bytes | None:

@@ -12,12 +12,15 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.customer import Customer, customer_from_bytes
+import msgspec
+
+from orchestrator.customer import Customer, UnknownStateVersionError, customer_from_bytes
 from orchestrator.engine import advance
-from orchestrator.events import ERASED, FOREVER, Event
+from orchestrator.events import ERASED, FOREVER, PROFILE, Event
 from orchestrator.program import Program
 from orchestrator.records import Effects
 from orchestrator.reference import Reference
+from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.inbox import Inbox, Step
 from orchestrator.runtime.intake import DeadLetter, Intake
 from orchestrator.runtime.outbox import Outbox
@@ -199,7 +202,8 @@ class Partition:
     def _count(self, effects: Effects) -> None:
         tally = self._tally
         for decision in effects.decisions:
-            tally.decisions[decision.reason] = tally.decisions.get(decision.reason, 0) + 1
+            reason = str(decision.reason)  # a plain text, whatever the engine counts with
+            tally.decisions[reason] = tally.decisions.get(reason, 0) + 1
             for ended in decision.ended:
                 tally.moments[ended.moment] = tally.moments.get(ended.moment, 0) + 1
         for trigger in effects.triggers:
@@ -214,7 +218,10 @@ class Partition:
         self._deciding.outbox.erase(self.number, key, outcomes)
         entry.customer = Customer()
         self._erased.add(key)
-        return entry, events[last + 1 :]
+        # A tombstone says no time of its own, so among profiles the topic's order tells which came after it.
+        tombstone = events[last].offset
+        anew = [event for event in events[:last] if event.name == PROFILE and event.offset > tombstone]
+        return entry, [*anew, *events[last + 1 :]]
 
     def _load(self, key: bytes) -> Entry:
         entry = self._entries.get(key)
@@ -227,7 +234,7 @@ class Partition:
             entry = Entry(Customer(), FOREVER, 0)
         else:
             self._tally.loads += 1
-            entry = Entry(customer_from_bytes(stored.state), stored.due, len(stored.state))
+            entry = Entry(_decoded(stored.state), stored.due, len(stored.state))
         self._entries[key] = entry
         self._cached_bytes += entry.size
         return entry
@@ -256,7 +263,7 @@ class Partition:
         return [key for key, _ in sorted(due.items(), key=lambda item: (item[1], item[0]))]
 
     def _read_ahead(self) -> None:
-        rows = self.store.due(self._rows_from, SCAN_ROWS)
+        rows = self.store.due(self._rows_from, limit=SCAN_ROWS)
         if len(rows) == SCAN_ROWS:
             # Rows of the last instant may go on beyond what was read: leave that instant for the next scan, unless
             # it fills the scan.
@@ -265,9 +272,7 @@ class Partition:
             if whole:
                 rows, self._rows_until = whole, last - 1
             else:
-                rows = self.store.due(last, 1_000_000)
-                rows = [row for row in rows if row[0] == last]
-                self._rows_until = last
+                rows, self._rows_until = self.store.due(last, last), last
         else:
             self._rows_until = FOREVER
         self._rows = rows[::-1]
@@ -326,3 +331,13 @@ class Partition:
         self._entries.clear()
         self._rows.clear()
         self.store.close()
+
+
+def _decoded(state: bytes) -> Customer:
+    try:
+        return customer_from_bytes(state)
+    except UnknownStateVersionError as error:
+        raise OperatorError(str(error)) from error
+    except (msgspec.MsgspecError, IndexError) as error:
+        message = "a customer's state cannot be read: stop this worker and delete its state directory; it is restored"
+        raise OperatorError(message) from error

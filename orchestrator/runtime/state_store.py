@@ -9,20 +9,27 @@ Rows: `c` + customer -> due instant and state; `t` + due instant + customer -> n
 
 from __future__ import annotations
 
+import logging
 import shutil
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, RdictIter, ReadOptions, WriteBatch, WriteOptions
 
 from orchestrator.events import FOREVER
 from orchestrator.runtime.errors import OperatorError
 
+log = logging.getLogger("orchestrator.state")
+
 _CUSTOMER, _TIMER, _META = b"c", b"t", b"m"
 _DUE = struct.Struct(">q")
+
+_DAMAGED = "DAMAGED"
+"""A file that marks a store in which reading found damage: opening alone does not look at every block."""
 
 META_KEY = b"\x00meta"
 """The changelog key of the meta record; no customer id starts with a zero byte."""
@@ -81,13 +88,14 @@ class StateStore:
         self.set_aside: Path | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if (path / _DAMAGED).exists():
+                self._move_aside()
             try:
                 self._db = Rdict(str(path), _options(cache))
             except Exception as error:
-                if "lock" in str(error).lower() or not path.exists() or "No space" in str(error):
+                if not _is_damage(path, error):
                     raise
-                self.set_aside = _free_name(path)
-                shutil.move(path, self.set_aside)
+                self._move_aside()
                 self._db = Rdict(str(path), _options(cache))
         except Exception as error:
             raise OperatorError(_what_to_do(path, error)) from error
@@ -96,16 +104,16 @@ class StateStore:
 
     def get(self, customer: bytes) -> Stored | None:
         """Return a customer as stored, None when unknown."""
-        data = self._db.get(_CUSTOMER + customer)
+        data = self._read(_CUSTOMER + customer)
         return None if data is None else unpack(data)
 
     def meta(self) -> Meta | None:
         """Return the meta record of the last commit, None in a new store."""
-        data = self._db.get(_META)
+        data = self._read(_META)
         return None if data is None else meta_from_bytes(data)
 
-    def due(self, since: int, limit: int) -> list[tuple[int, bytes]]:
-        """Return up to `limit` timers (due instant, customer), earliest first, none of them before `since`.
+    def due(self, since: int, until: int = FOREVER, limit: int | None = None) -> list[tuple[int, bytes]]:
+        """Return timers (due instant, customer) from `since` to `until`, earliest first, up to `limit` of them.
 
         The scan starts at `since`, not at the first key: what fired before left tombstones there.
         """
@@ -113,12 +121,16 @@ class StateStore:
         # An open iterator keeps the store locked even after close(), so it never leaves this function.
         cursor = self._db.iter(ReadOptions())
         cursor.seek(_TIMER + _DUE.pack(max(since, 0)))
-        while len(rows) < limit and cursor.valid():
+        while cursor.valid() and len(rows) != limit:
             key = cursor.key()
             if key[:1] != _TIMER:
                 break
-            rows.append((_DUE.unpack_from(key, 1)[0], key[9:]))
+            due = _DUE.unpack_from(key, 1)[0]
+            if due > until:
+                break
+            rows.append((due, key[9:]))
             cursor.next()
+        self._check(cursor)
         return rows
 
     def batch(self) -> Batch:
@@ -139,6 +151,7 @@ class StateStore:
         while cursor.valid() and cursor.key()[:1] == _CUSTOMER:
             yield cursor.key()[1:], unpack(cursor.value())
             cursor.next()
+        self._check(cursor)
 
     def reset(self) -> None:
         """Forget everything, to be restored from the beginning of the changelog."""
@@ -151,8 +164,34 @@ class StateStore:
         self._db.flush()
 
     def close(self) -> None:
-        """Flush and let go of the directory."""
-        self._db.close()
+        """Flush and let go of the directory; what cannot be flushed is in the changelog, so that is no failure."""
+        try:
+            self._db.close()
+        except Exception as error:
+            log.warning("%s", _what_to_do(self.path, error))
+
+    def _read(self, key: bytes) -> bytes | None:
+        try:
+            return self._db.get(key)
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def _check(self, cursor: RdictIter) -> None:
+        """Raise when a scan ended at damage: it looks like the end of the rows."""
+        try:
+            cursor.status()
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> OperatorError:
+        if _is_damage(self.path, error):
+            with suppress(OSError):
+                (self.path / _DAMAGED).touch()
+        return OperatorError(_what_to_do(self.path, error))
+
+    def _move_aside(self) -> None:
+        self.set_aside = _free_name(self.path)
+        shutil.move(self.path, self.set_aside)
 
 
 class Batch:
@@ -206,10 +245,22 @@ def _free_name(path: Path) -> Path:
     return candidate
 
 
+def _is_damage(path: Path, error: Exception) -> bool:
+    text = _without(path, error)
+    return path.is_dir() and (text.startswith("Corruption") or "No such file" in text)
+
+
 def _what_to_do(path: Path, error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = _without(path, error)
     if "No space" in text:
         return f"no space left for state in {path}: free some or enlarge the volume, then start again; nothing is lost"
-    if "lock" in text.lower():
+    if "lock" in text.lower() and "LOCK" in text:
         return f"another process holds the state in {path}: stop it, or set another ORCHESTRATOR_STATE_DIR"
+    if _is_damage(path, error):
+        return f"the state in {path} is damaged ({text}): start again, it is set aside and restored from the changelog"
     return f"the state in {path} cannot be used ({text}): check the volume and its permissions"
+
+
+def _without(path: Path, error: Exception) -> str:
+    """Return what RocksDB says on one line and without our path, in which any word may occur."""
+    return " ".join(str(error).replace(f"{path}/", "").replace(str(path), "it").split())
