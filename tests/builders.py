@@ -64,7 +64,7 @@ def event(name: str, at: str | int, customer: str = ANA, event_id: str | None = 
     )
 
 
-def cart_add(at: str | int = "09:00", *, cart: str = "c1", total: int = 5_000, **more: Any) -> Event:
+def cart_add(at: str | int = "09:00", *, cart: str = "c1", total: int | None = 5_000, **more: Any) -> Event:
     """Return an item put into a cart, which is worth `total` cents after that."""
     return event(ITEM_ADDED, at, cart_id=cart, cart_total=total, **more)
 
