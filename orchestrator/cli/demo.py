@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -34,7 +35,7 @@ def demo(
     Starts a broker of its own on a free loopback port, unless ORCHESTRATOR_BOOTSTRAP_SERVERS names one. Stops
     everything it started; exits 0 only if the audit is clean and every planted cart is accounted for.
     """
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 110)  # a log file has no width of its own
     folder = definitions or _shipped_pack()
     servers = os.environ.get("ORCHESTRATOR_BOOTSTRAP_SERVERS")
     config = DemoConfig(out, folder, seed, households, days, partitions, engines, servers)

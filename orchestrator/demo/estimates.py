@@ -78,8 +78,8 @@ def compare(outcomes: Iterable[Mapping[str, Any]]) -> Results:
     kept = [outcome for outcome in newest.values() if not outcome["void"]]
     samples: defaultdict[str, dict[str, _Sample]] = defaultdict(lambda: {"treatment": _Sample(), "control": _Sample()})
     for outcome in kept:
-        net = outcome["margin"] - outcome["cost"]
-        samples[outcome["campaign"]][outcome["arm"]].add(outcome["customer_id"], net)
+        # Before the declared cost of sends and offers: in a replay nobody was sent anything, so nothing was spent.
+        samples[outcome["campaign"]][outcome["arm"]].add(outcome["customer_id"], outcome["margin"])
 
     return Results(
         campaigns=tuple(_comparison(campaign, arms) for campaign, arms in sorted(samples.items())),
@@ -97,11 +97,11 @@ class _Sample:
         self.total = 0
         self.by_customer: dict[str, tuple[int, int]] = {}
 
-    def add(self, customer: str, net: int) -> None:
+    def add(self, customer: str, margin: int) -> None:
         self.windows += 1
-        self.total += net
+        self.total += margin
         count, total = self.by_customer.get(customer, (0, 0))
-        self.by_customer[customer] = count + 1, total + net
+        self.by_customer[customer] = count + 1, total + margin
 
     @property
     def enough(self) -> bool:

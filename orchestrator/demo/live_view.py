@@ -72,7 +72,7 @@ class LiveView:
             self._live.update(self._drawing(progress, now), refresh=True)
         elif now - self._printed >= 5:
             self._printed = now
-            self._console.print(self._line(progress, now), highlight=False)
+            self._console.print(self._line(progress, now), highlight=False, soft_wrap=True)
 
     def _line(self, progress: Progress, now: float) -> str:
         return (
