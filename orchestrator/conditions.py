@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 
@@ -124,7 +125,12 @@ class Compare:
     def value(self, view: View) -> bool | None:
         """Return the truth, None when either side is unknown."""
         left, right = self.left.value(view), self.right.value(view)
-        return None if left is None or right is None else COMPARISONS[self.operator](left, right)
+        if left is None or right is None:
+            return None
+        try:
+            return COMPARISONS[self.operator](left, right)
+        except TypeError:  # data that is not of the declared type tells us nothing, and must stop nobody
+            return None
 
     def children(self) -> tuple[Expression, ...]:
         """Return both sides."""
@@ -263,13 +269,17 @@ def readable(value: Any, unit: str) -> str:
     """Return a value in a marketer's words: money with two decimals, durations in days, hours or minutes."""
     if value is None:
         return "unknown"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, int):
+        return str(value)
     if unit == "money":
-        return f"{value // 100}.{value % 100:02d}"
+        return f"{'-' if value < 0 else ''}{abs(value) // 100}.{abs(value) % 100:02d}"
+    if unit == "instant":
+        return datetime.fromtimestamp(value // 1000, UTC).isoformat(timespec="minutes")
     if unit == "duration":
         for size, letter in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m")):
             if value >= size:
                 return f"{value / size:.1f}".rstrip("0").rstrip(".") + letter
         return f"{value // 1000}s"
-    if isinstance(value, bool):
-        return "true" if value else "false"
     return str(value)
