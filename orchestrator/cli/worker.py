@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -22,11 +23,14 @@ def worker(role: str) -> None:
       ORCHESTRATOR_BOOTSTRAP_SERVERS=localhost:9092 \\
       ORCHESTRATOR_DEFINITIONS=deploy/definitions/retail orchestrator worker --role engine
     """
-    settings = load_settings()
+    # Until the worker handles signals itself there is nothing to finish: being stopped is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if role == "engine":
+        settings = load_settings(required=("BOOTSTRAP_SERVERS", "DEFINITIONS"))
         from orchestrator.runtime.hosting import run_engine
 
         sys.exit(run_engine(settings))
+    settings = load_settings(required=("BOOTSTRAP_SERVERS",))
     from orchestrator.runtime.control import run_control
 
     sys.exit(run_control(settings))

@@ -30,6 +30,7 @@ from orchestrator.runtime.state_store import StateStore
 from orchestrator.runtime.topic import Topics
 from orchestrator.runtime.topic_admin import verify
 from orchestrator.runtime.topics import load as load_topics
+from orchestrator.runtime.worker_log import kafka_log
 
 log = logging.getLogger("orchestrator")
 
@@ -70,7 +71,7 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
     admin = connect(settings)
     if findings := verify(admin, topics):
         raise OperatorError("the topics are not as topics.yaml declares them:", details=findings)
-    shared = client_config(settings)
+    shared = {**client_config(settings), "logger": kafka_log}
     inputs = [topic.name for topic in sources_of(topics)]
     references = [topic.name for topic in topics.references]
     live = settings.barriers == "live"
@@ -130,6 +131,7 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
     """Return the firehose consumer's configuration."""
     config: dict[str, Any] = {
         **client_config(settings),
+        "logger": kafka_log,
         "group.id": settings.group,
         "isolation.level": "read_committed",
         "enable.auto.commit": False,
@@ -156,6 +158,7 @@ def producer_config(settings: Settings, transactional_id: str) -> dict[str, Any]
     """Return the transactional producer's configuration."""
     return {
         **client_config(settings),
+        "logger": kafka_log,
         "transactional.id": transactional_id,
         "transaction.timeout.ms": settings.transaction_timeout_ms,
         "partitioner": "murmur2_random",

@@ -7,17 +7,22 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from mode import Service
 
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.loop import FENCED, Loop
+from orchestrator.runtime.worker_log import mute_kafka, unmute_kafka
 
 log = logging.getLogger("orchestrator.engine")
 
 STOP_SECONDS = 45.0
 """How long a stop may take: shorter than the 90 s that Kubernetes grants, longer than a commit."""
+
+LEAVE_SECONDS = 5.0
+"""How long it may take to leave when there is nothing to commit: before the start, and after a failure."""
 
 FENCED_BACKOFF_SECONDS = 10.0
 """How long a fenced process waits before it exits: two with one ordinal must not fence each other in a tight circle."""
@@ -33,6 +38,9 @@ class EngineService(Service):
         self.beat = time.monotonic()
         self._build = build
         self._enough = threading.Event()
+        self._has_started = False
+        self._numbers: Sequence[int] = ()
+        # A daemon: a call to a broker that does not answer cannot be broken off, and must not keep the process.
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._asyncio: asyncio.AbstractEventLoop | None = None
 
@@ -46,8 +54,10 @@ class EngineService(Service):
         self._enough.set()
         if self._thread.ident is None:
             return  # something before us in the worker's boot failed
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.join, STOP_SECONDS)
-        if self._thread.is_alive():
+        has_work = self._has_started and self.failure is None
+        patience = STOP_SECONDS if has_work else LEAVE_SECONDS
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join, patience)
+        if has_work and self._thread.is_alive():
             log.error("the loop did not stop within %.0f s; what it did not commit is done again", STOP_SECONDS)
 
     @property
@@ -58,24 +68,48 @@ class EngineService(Service):
     @property
     def ready(self) -> bool:
         """Whether partitions are assigned and restored."""
-        return self.loop_ is not None and self.loop_.ready
+        return self.failure is None and self.loop_ is not None and self.loop_.ready
+
+    @property
+    def restoring(self) -> int:
+        """How many changelog offsets are left to read."""
+        return 0 if self.loop_ is None else self.loop_.restoring
 
     def _run(self) -> None:
         loop: Loop | None = None
         try:
-            loop = self.loop_ = self._build()
+            loop = self._build()
+            if self._enough.is_set():
+                return
             loop.start()
+            self.loop_ = loop
+            self._has_started = True
+            unmute_kafka()
             gc.collect()
             gc.freeze()  # what lives for ever need not be looked at again at every collection
             while not self._enough.is_set():
                 loop.step()
                 self.beat = time.monotonic()
+                self._say_partitions(loop)
             loop.stop()
+            log.info("stopped; everything decided is committed")
         except BaseException as error:
             self.failure = error
+            mute_kafka()
             if isinstance(error, OperatorError) and error.exit_code == FENCED:
+                log.error("fenced by another worker; leaving in %.0f s", FENCED_BACKOFF_SECONDS)
                 self._enough.wait(FENCED_BACKOFF_SECONDS)
             self._report(error)
+            if loop is not None:
+                with suppress(BaseException):  # it failed already; leaving the group now only spares others the wait
+                    loop.close()
+
+    def _say_partitions(self, loop: Loop) -> None:
+        numbers = tuple(sorted(loop.partitions)) if loop.ready else ()
+        if numbers and numbers != self._numbers:
+            log.info("decides %d partitions: %s", len(numbers), spans(numbers))
+        if numbers:
+            self._numbers = numbers
 
     def _report(self, error: BaseException) -> None:
         assert self._asyncio is not None
@@ -85,3 +119,14 @@ class EngineService(Service):
 
         if not self._asyncio.is_closed():
             self._asyncio.call_soon_threadsafe(crash)
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Return sorted numbers with runs written as 0-15, 32."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

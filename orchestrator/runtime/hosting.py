@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import faust
+from confluent_kafka import KafkaException
 from faust.app.base import BootStrategy
 from faust.web import Request, Response, View
 from mode import ServiceT
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from orchestrator.runtime.compose import build_loop
+from orchestrator.runtime.connection import explain
 from orchestrator.runtime.engine_service import EngineService
-from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.errors import FINDINGS, OperatorError
+from orchestrator.runtime.loop import no_probe
 from orchestrator.runtime.metrics import registry_of
 from orchestrator.runtime.settings import Settings
+from orchestrator.runtime.worker_log import set_up_logging
+
+log = logging.getLogger("orchestrator")
 
 
 def engine_app(settings: Settings, service: EngineService) -> faust.App:
@@ -41,7 +50,7 @@ def engine_app(settings: Settings, service: EngineService) -> faust.App:
         datadir=str(settings.state_dir / "faust"),
         web_host=settings.web_host,
         web_bind=settings.web_host,
-        web_port=settings.web_port,
+        web_port=settings.web_port or _free_port(settings.web_host),
     )
     registry = registry_of(lambda: service.loop_)
 
@@ -51,8 +60,7 @@ def engine_app(settings: Settings, service: EngineService) -> faust.App:
 
     @app.page("/readyz")
     async def readyz(view: View, _: Request) -> Response:
-        restoring = 0 if service.loop_ is None else service.loop_.restoring
-        body = {"ready": service.ready, "restoring_records": restoring}
+        body = {"ready": service.ready, "restoring_records": service.restoring}
         return view.json(body, status=200 if service.ready else 503)
 
     @app.page("/metrics")
@@ -62,31 +70,69 @@ def engine_app(settings: Settings, service: EngineService) -> faust.App:
     return app
 
 
-def run_worker(app: Any, log_level: str) -> None:
-    """Run a Faust worker until it is stopped by a signal or by a failure of one of its services."""
-    worker = faust.Worker(app, loglevel=log_level, redirect_stdouts=False, quiet=True)
-    worker.execute_from_commandline()
+def _free_port(host: str) -> int:
+    """Return a port on which nothing listens now: Faust itself refuses to be told 0."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        listener.bind((host, 0))
+        return int(listener.getsockname()[1])
 
 
-def run_engine(settings: Settings) -> int:
+class _Worker(faust.Worker):
+    """A Faust worker that leaves logging and the terminal to us, and says once that it runs."""
+
+    def __init__(self, app: Any, started: str) -> None:
+        # What it would print about a failure is a traceback; the failure itself comes back from run_worker.
+        super().__init__(app, redirect_stdouts=False, quiet=True, override_logging=False, stderr=io.StringIO())
+        self.spinner = None
+        self._started_line = started
+
+    async def on_startup_finished(self) -> None:
+        log.info("%s", self._started_line)
+
+
+def run_worker(app: Any, log_level: str, started: str = "the worker runs") -> BaseException | None:
+    """Run a Faust worker until a signal, or a failure of one of its services; return the failure."""
+    set_up_logging(log_level)
+    worker = _Worker(app, started)
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as end:
+        return None if not end.code else end.__context__
+    except BaseException as error:
+        return error
+    return None
+
+
+def run_engine(settings: Settings, *, probe: Callable[[str], None] = no_probe) -> int:
     """Run the engine until a signal; return the process's exit code, after one line on stderr for a failure."""
-    service = EngineService(lambda: build_loop(settings))
+    service = EngineService(lambda: build_loop(settings, probe=probe))
     try:
         (settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)
+        app = engine_app(settings, service)
     except OSError as error:
-        raise OperatorError(f"cannot write to the state directory {settings.state_dir}: {error.strerror}") from error
-    try:
-        run_worker(engine_app(settings, service), settings.log_level)
-    except SystemExit:
-        pass
-    except BaseException as error:
-        if service.failure is None:
-            raise
-        logging.getLogger("orchestrator").debug("the worker stopped", exc_info=error)
-    failure = service.failure
-    if failure is None:
-        return 0
+        return exit_code_of(error, settings)
+    started = (
+        f"engine {settings.ordinal} of group {settings.group} starts, "
+        f"its pages are on http://{settings.web_host}:{app.conf.web_port}"
+    )
+    crash = run_worker(app, settings.log_level, started)
+    failure = service.failure or crash
+    return 0 if failure is None else exit_code_of(failure, settings)
+
+
+def exit_code_of(failure: BaseException, settings: Settings) -> int:
+    """Say on stderr what failed and what to do, and return the exit code; raise what only a developer can mend."""
+    line, code = "", FINDINGS
     if isinstance(failure, OperatorError):
-        sys.stderr.write(f"orchestrator: {failure}\n")
-        return failure.exit_code
-    raise failure
+        line, code = str(failure), failure.exit_code
+    elif isinstance(failure, KafkaException):
+        line = explain(failure.args[0], "working with the broker")
+    elif isinstance(failure, OSError) and failure.errno in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
+        where = f"{settings.web_host}:{settings.web_port}"
+        line = f"the pages cannot be served on {where} ({failure.strerror}): set ORCHESTRATOR_WEB_PORT or _WEB_HOST"
+    elif isinstance(failure, OSError):
+        line = f"cannot write to the state directory {settings.state_dir}: {failure.strerror}"
+    if not line:
+        raise failure
+    sys.stderr.write(f"orchestrator: {line}\n")
+    return code
