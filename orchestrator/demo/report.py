@@ -156,8 +156,8 @@ def _outcomes(data: ReportData, colors: Mapping[str, str], currency: str) -> str
         "<h3>Difference, treatment minus control</h3>",
         page.figure(
             charts.differences(rows, lambda campaign: colors.get(campaign, "quiet"), signed),
-            "Margin per measured window, with 95 % intervals, before the declared cost of sends and offers: in a replay "
-            "nothing was spent. The dashed line is no effect.",
+            "Margin per measured window, with 95 % intervals, before the declared cost of sends and offers: in a "
+            "replay nothing was spent. The dashed line is no effect.",
         ),
         "<h3>Both arms</h3>",
         page.figure(charts.arms(results.campaigns, colors.__getitem__, plain), left_out),
