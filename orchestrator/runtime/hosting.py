@@ -90,17 +90,17 @@ class _Worker(faust.Worker):
         log.info("%s", self._started_line)
 
 
-def run_worker(app: Any, log_level: str, started: str = "the worker runs") -> BaseException | None:
-    """Run a Faust worker until a signal, or a failure of one of its services; return the failure."""
-    set_up_logging(log_level)
-    worker = _Worker(app, started)
+def run_worker(app: Any, log_level: str, started: str = "the worker runs", *, says_crashes: bool = True) -> None:
+    """Run a Faust worker until a signal; raise SystemExit from the failure if one of its services fails.
+
+    `says_crashes` lets Faust log the failure, for a caller that does not say it.
+    """
+    set_up_logging(log_level, says_crashes=says_crashes)
     try:
-        worker.execute_from_commandline()
+        _Worker(app, started).execute_from_commandline()
     except SystemExit as end:
-        return None if not end.code else end.__context__
-    except BaseException as error:
-        return error
-    return None
+        if end.code:
+            raise SystemExit(FINDINGS) from end.__context__
 
 
 def run_engine(settings: Settings, *, probe: Callable[[str], None] = no_probe) -> int:
@@ -115,8 +115,12 @@ def run_engine(settings: Settings, *, probe: Callable[[str], None] = no_probe) -
         f"engine {settings.ordinal} of group {settings.group} starts, "
         f"its pages are on http://{settings.web_host}:{app.conf.web_port}"
     )
-    crash = run_worker(app, settings.log_level, started)
-    failure = service.failure or crash
+    failure: BaseException | None = None
+    try:
+        run_worker(app, settings.log_level, started, says_crashes=False)
+    except SystemExit as end:
+        failure = end.__cause__
+    failure = service.failure or failure
     return 0 if failure is None else exit_code_of(failure, settings)
 
 

@@ -18,10 +18,14 @@ _CRASHES = ("Crashed reason=", "We experienced a crash", "Error: ")
 class _Chatter(logging.Filter):
     """Leaves out what Faust's services say about themselves; their lines begin with their place in a tree."""
 
+    def __init__(self, *, says_crashes: bool) -> None:
+        super().__init__()
+        self._left_out = () if says_crashes else _CRASHES
+
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.name.startswith(("mode", "faust")) and not str(record.msg).startswith("[^"):
             return True
-        return record.levelno >= logging.ERROR and not any(crash in str(record.msg) for crash in _CRASHES)
+        return record.levelno >= logging.ERROR and not any(crash in str(record.msg) for crash in self._left_out)
 
 
 class _Seldom(logging.Filter):
@@ -39,7 +43,7 @@ class _Seldom(logging.Filter):
         return True
 
 
-def set_up_logging(level: str) -> None:
+def set_up_logging(level: str, *, says_crashes: bool) -> None:
     """Log to stderr, from `level` up; at debug everything, also what Faust says."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -48,7 +52,7 @@ def set_up_logging(level: str) -> None:
     root.setLevel(level.upper())
     if level == "debug":
         return
-    handler.addFilter(_Chatter())
+    handler.addFilter(_Chatter(says_crashes=says_crashes))
     kafka_log.addFilter(_Seldom())
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     mute_kafka()
