@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 from rich.console import Console
 
+from orchestrator.cli.why import explain_customer, says_of
+from orchestrator.demo.report import ReportData
 from orchestrator.demo.run import DemoConfig, run_demo
 from orchestrator.runtime.errors import FINDINGS, USAGE, OperatorError
+from orchestrator.runtime.record_reader import RecordReader
+from orchestrator.runtime.topic import Topics
+
+WHY_LINES = 16
+"""Lines shown of one customer's story at the end of the demo."""
 
 
 @click.command(epilog="Example: orchestrator demo --households 200 --days 90")
@@ -21,6 +31,7 @@ from orchestrator.runtime.errors import FINDINGS, USAGE, OperatorError
 @click.option("--days", type=click.IntRange(1, 366), help="Only so many days of the year.")
 @click.option("--partitions", type=click.IntRange(1, 64), default=4, help="Partitions of the customer topics.")
 @click.option("--engines", type=click.IntRange(1, 8), default=1, help="Engine processes.")
+@click.option("--keep", is_flag=True, help="Leave the broker running at the end, to ask it why; Ctrl-C ends it.")
 def demo(
     out: Path,
     definitions: Path | None,
@@ -29,6 +40,7 @@ def demo(
     days: int | None,
     partitions: int,
     engines: int,
+    keep: bool,
 ) -> None:
     """Replay a year of real purchases through real topics and workers, then report and audit.
 
@@ -39,7 +51,13 @@ def demo(
     folder = definitions or _shipped_pack()
     servers = os.environ.get("ORCHESTRATOR_BOOTSTRAP_SERVERS")
     config = DemoConfig(out, folder, seed, households, days, partitions, engines, servers)
-    result = run_demo(config, console)
+
+    def after(environment: Mapping[str, str], reader: RecordReader, topics: Topics, data: ReportData) -> None:
+        _tell_why(console, reader, topics, data, folder)
+        if keep:
+            _wait(console, environment)
+
+    result = run_demo(config, console, after)
     report = result.audit
     console.print(
         f"audit: {report.decisions:,} decisions, {report.triggers:,} triggers, {report.intervals:,} slot intervals, "
@@ -51,6 +69,31 @@ def demo(
         console.print(f"{result.unaccounted_carts} planted carts do not have exactly one record", highlight=False)
     if not result.clean:
         raise click.exceptions.Exit(FINDINGS)
+
+
+def _tell_why(console: Console, reader: RecordReader, topics: Topics, data: ReportData, definitions: Path) -> None:
+    """Print the beginning of one customer's story, as `orchestrator why` tells it."""
+    if not data.timelines:
+        return
+    customer = data.timelines[0].customer
+    lines = explain_customer(reader, topics, customer, says=says_of(definitions)).lines()
+    console.print(f"orchestrator why {customer}", style="bold", highlight=False)
+    for line in lines[:WHY_LINES]:
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    if len(lines) > WHY_LINES:
+        console.print(f"  ... and {len(lines) - WHY_LINES} more lines", highlight=False)
+    console.print()
+
+
+def _wait(console: Console, environment: Mapping[str, str]) -> None:
+    """Say how to reach what the demo left behind, and wait for Ctrl-C."""
+    console.print("The broker stays until Ctrl-C. In another terminal:", highlight=False)
+    for name in ("BOOTSTRAP_SERVERS", "TOPIC_PREFIX", "PARTITIONS", "REPLICATION", "DEFINITIONS"):
+        variable = f"ORCHESTRATOR_{name}"
+        console.print(f"  export {variable}={environment[variable]}", highlight=False, soft_wrap=True)
+    console.print("  orchestrator why hh-1", highlight=False)
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 def _shipped_pack() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.record_reader import RecordReader
 from orchestrator.runtime.settings import load as load_settings
 from orchestrator.runtime.state_store import StateStore
+from orchestrator.runtime.topic import Topics
 from orchestrator.runtime.topic_admin import apply
 
 STALLED_SECONDS = 60.0
@@ -63,8 +64,12 @@ class DemoResult:
         return self.audit.clean and self.unaccounted_carts == 0
 
 
-def run_demo(config: DemoConfig, console: Console) -> DemoResult:
-    """Run the demo from an empty broker to the report, and return what it showed."""
+AfterRun = Callable[[Mapping[str, str], RecordReader, Topics, ReportData], None]
+"""Gets the environment, a reader, the topics and the report's data while the broker still runs."""
+
+
+def run_demo(config: DemoConfig, console: Console, after: AfterRun) -> DemoResult:
+    """Run the demo from an empty broker to the report, call `after`, and return what it all showed."""
     started = time.monotonic()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrator-demo-")))
@@ -108,6 +113,7 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
         )
         path = _write(config.out, data, figures, report)
         console.print(summary(data))
+        after(environment, reader, topics, data)
         missing = sum(
             carts.fates.get(NO_RECORD, 0) + carts.fates.get(SEVERAL, 0)
             for carts in data.carts
