@@ -6,7 +6,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-fast lint types check bench lock clean FORCE
+.PHONY: help demo test test-fast lint types check docs bench lock clean FORCE
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
@@ -34,6 +34,9 @@ types: $(STAMP) ## Check types with mypy
 	@$(PY) -m mypy
 
 check: lint types test ## Everything that CI runs
+
+docs: $(STAMP) ## Renew the generated parts of docs/: settings, metrics, modules
+	@$(PY) -m tests.test_docs
 
 bench: $(STAMP) ## Measure: every module of bench/, or one with NAME=world
 	@for name in $(or $(NAME),$(basename $(notdir $(wildcard bench/*.py)))); do \
