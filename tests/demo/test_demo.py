@@ -1,0 +1,110 @@
+"""The demo as a user runs it: one command, a real broker over a socket, and everything gone afterwards."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.broker
+
+SMALL = ("--households", "60", "--days", "60")
+
+
+def run(out: Path, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run `orchestrator demo` with nothing of ours in its environment."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRATOR_")}
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator", "demo", "--out", str(out), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment,
+        check=False,
+    )
+
+
+def figures(out: Path) -> dict[str, Any]:
+    """Return what the demo wrote for programs."""
+    found: dict[str, Any] = json.loads((out / "figures.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def year(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """Return what the whole year of all households printed and wrote, run once."""
+    out = tmp_path_factory.mktemp("year")
+    result = run(out, timeout=280)
+    print(result.stdout[-4000:], result.stderr[-2000:])
+    return result, figures(out)
+
+
+def test_a_small_demo_ends_clean_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Exit 0, a report that needs no other file, and no process or folder of the demo afterwards."""
+    result = run(tmp_path, *SMALL)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    page = (tmp_path / "report.html").read_text()
+    assert "<svg" in page
+    assert "src=" not in page.replace('src=""', "")
+    assert figures(tmp_path)["audit"]["clean"] is True
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(tmp_path) not in left
+
+
+def test_two_engines_decide_what_one_decides(tmp_path: Path) -> None:
+    """The same carts have the same fates, however many processes share the partitions."""
+    one, two = tmp_path / "one", tmp_path / "two"
+
+    assert run(one, *SMALL).returncode == 0
+    assert run(two, *SMALL, "--engines", "2").returncode == 0
+
+    assert figures(one)["carts"] == figures(two)["carts"]
+    assert figures(one)["audit"] == figures(two)["audit"]
+
+
+def test_the_year_has_every_basket_and_is_decided_clean(
+    year: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
+) -> None:
+    """More than a million events go through, and the audit finds nothing."""
+    result, found = year
+
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    assert found["figures"]["events"] >= 1_000_000
+    assert found["figures"]["customers"] == 2_469
+    assert found["audit"]["clean"] is True
+    assert found["audit"]["violations"] == 0
+
+
+def test_every_abandoned_cart_of_the_year_has_exactly_one_record_of_its_fate(
+    year: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
+) -> None:
+    """The fates sum to the carts planted, a thousand and more were answered, and none bought in time was decided."""
+    _, found = year
+    abandoned, bought = found["carts"]["abandoned"], found["carts"]["bought_in_time"]
+
+    assert sum(abandoned["fates"].values()) == abandoned["planted"]
+    assert not {"no record", "several records"} & set(abandoned["fates"])
+    assert abandoned["fates"]["chosen"] + abandoned["fates"]["control"] >= 1_000
+    assert bought["fates"] == {"no record": bought["planted"]}
+
+
+def test_every_bad_record_of_the_year_is_a_dead_letter(
+    year: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
+) -> None:
+    """What was planted to be unusable was refused, and nothing else was."""
+    _, found = year
+
+    assert found["figures"]["planted_bad_records"] > 0
+    assert found["figures"]["dead_letters"] == found["figures"]["planted_bad_records"]
+
+
+def test_a_customer_costs_few_bytes_of_state(year: tuple[subprocess.CompletedProcess[str], dict[str, Any]]) -> None:
+    """After a year of everything the median customer takes at most 4 KB, and one in a hundred more than 8 KB."""
+    _, found = year
+
+    assert found["figures"]["state_bytes_median"] <= 4_096
+    assert found["figures"]["state_bytes_p99"] <= 8_192
