@@ -104,11 +104,8 @@ def cloud_event(trigger: Trigger) -> Headers:
 
 
 def _schema_id(value: bytes | None) -> int | None:
-    """Return the schema id that a value begins with, None where it begins with none that a registry gives out."""
-    if value is None or len(value) < 5 or value[0] != 0:
-        return None
-    number = int.from_bytes(value[1:5])
-    return number if number < 2**31 else None
+    """Return the schema id that a value begins with, None where it begins with none."""
+    return int.from_bytes(value[1:5]) if value is not None and len(value) >= 5 and value[0] == 0 else None
 
 
 def _bytes(value: str | bytes | None) -> bytes | None:

@@ -35,7 +35,7 @@ class _Seldom(logging.Filter):
         super().__init__()
         self._next = 0.0
 
-    def filter(self, record: logging.LogRecord) -> bool:
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 (logging's signature)
         now = time.monotonic()
         if now < self._next:
             return False
