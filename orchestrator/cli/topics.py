@@ -12,6 +12,7 @@ from typing import Any
 import click
 from confluent_kafka.admin import AdminClient
 
+from orchestrator.cli.asyncapi import asyncapi
 from orchestrator.runtime import settings as environment
 from orchestrator.runtime import topic_admin
 from orchestrator.runtime.connection import connect
@@ -22,6 +23,9 @@ from orchestrator.runtime.topics import Topics, load
 @click.group(epilog="Example: orchestrator topics plan --bootstrap-servers localhost:9092")
 def topics() -> None:
     """Compare, create and verify the topics of topics.yaml."""
+
+
+topics.add_command(asyncapi)
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
