@@ -120,6 +120,13 @@ def test_compose_has_kafka_topics_two_engines_and_control() -> None:
     assert {command.split()[0] for command in commands.values() if command} <= set(COMMANDS)
 
 
+def test_compose_runs_the_kafka_that_is_tested() -> None:
+    """Image and test broker are one version, so what was proven is what runs."""
+    pom = (ROOT / "tests" / "kafka" / "pom.xml").read_text(encoding="utf-8")
+
+    assert services()["kafka"]["image"].removeprefix("apache/kafka:") in re.findall(r"<kafka.version>(.+?)<", pom)
+
+
 def test_compose_sets_only_what_is_a_setting() -> None:
     """A variable that nothing reads would be refused at the start."""
     known = {setting.variable for setting in SETTINGS}
@@ -159,7 +166,7 @@ def test_the_image_copies_what_is_there() -> None:
     copied = [name for line in re.findall(r"^COPY (?!--)(.+) \S+$", text, re.MULTILINE) for name in line.split()]
 
     assert {"topics.yaml", "schemas", "deploy/definitions", "orchestrator", "constraints.txt"} <= set(copied)
-    assert [name for name in copied if not (ROOT / name).exists() and name != "README.md"] == []  # written last
+    assert [name for name in copied if not (ROOT / name).exists()] == []
 
 
 def test_the_image_does_not_run_as_root() -> None:
