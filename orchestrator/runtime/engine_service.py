@@ -96,13 +96,14 @@ class EngineService(Service):
         except BaseException as error:
             self.failure = error
             mute_kafka()
+            if loop is not None:
+                # Before any waiting: others take over our partitions now, not when the group has missed us.
+                with suppress(BaseException):
+                    loop.close()
             if isinstance(error, OperatorError) and error.exit_code == FENCED:
                 log.error("fenced by another worker; leaving in %.0f s", FENCED_BACKOFF_SECONDS)
                 self._enough.wait(FENCED_BACKOFF_SECONDS)
             self._report(error)
-            if loop is not None:
-                with suppress(BaseException):  # it failed already; leaving the group now only spares others the wait
-                    loop.close()
 
     def _say_partitions(self, loop: Loop) -> None:
         numbers = tuple(sorted(loop.partitions)) if loop.ready else ()

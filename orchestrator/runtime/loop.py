@@ -15,10 +15,11 @@ worker's thread, the simulator and the fault tests all drive this code. The rule
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from orchestrator.events import FOREVER
 from orchestrator.runtime.barriers import Barrier, BarrierSource
@@ -34,12 +35,47 @@ FENCED = 75
 """Exit code of a process whose transactional id another process has taken over."""
 
 BATCH_RECORDS = 2_000
-RESTORE_RECORDS = 10_000
+RESTORE_RECORDS = 1_000
+RESTORE_SECONDS = 0.01
+"""Small, because consuming waits its whole time when there are fewer records, also for the end of what is there."""
+
 MAX_CHANGED = 5_000
 """Customers changed in one transaction, after which it is committed before its time."""
 
 COMMIT_SECONDS = 30.0
 REVOKE_SECONDS = 10.0
+ASKING_SECONDS = 0.5
+PENDING_MS = 180_000
+"""How long another worker's unfinished transaction is waited for: it ends with its timeout, and the brokers' sweep."""
+
+_PASSING = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._WAIT_COORD,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+    }
+)
+"""What a consumer says while brokers come and go; it tries again by itself."""
+
+_FENCING = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.FENCED_INSTANCE_ID,
+    }
+)
 
 
 class FencedError(OperatorError):
@@ -105,12 +141,16 @@ class Loop:
         self._now = now
         self._probe = probe
         self._topics = (*config.inputs, *(() if config.clock is None else (config.clock,)))
+        # A partition comes in three stages: its offsets are asked for, its store is restored, it is decided.
+        self._asking: set[int] = set()
+        self._asking_since = 0
         self._restoring: dict[int, tuple[StateStore, dict[str, int]]] = {}
         self._clock_positions: dict[int, int] = {}
         self._paused: set[tuple[str, int]] = set()
         self._in_transaction = False
         self._committed_at = 0
         self._in_doubt = False
+        self._closed = False
 
     def start(self) -> None:
         """Take the transactional id, which fences and aborts a dead twin, and only then join the group."""
@@ -127,7 +167,7 @@ class Loop:
     @property
     def ready(self) -> bool:
         """Whether partitions are assigned and all of them restored."""
-        return bool(self.partitions) and not self._restoring
+        return bool(self.partitions) and not self._restoring and not self._asking
 
     @property
     def restoring(self) -> int:
@@ -145,12 +185,12 @@ class Loop:
             return True
 
     def _turn(self, timeout: float) -> bool:
-        messages = self._consumer.consume(BATCH_RECORDS, 0.0 if self._restoring else timeout)
+        messages = self._consumer.consume(BATCH_RECORDS, 0.0 if self._restoring or self._asking else timeout)
         self._route(messages)
         self._producer.poll(0)
         if messages:
             self._probe("consumed")
-        restored = self._restore_some(timeout)
+        restored = self._restore_some()
         for number, barrier in self._barriers.take(sorted(self.partitions)).items():
             if number in self.partitions:
                 self.partitions[number].inbox.add_barrier(barrier)
@@ -217,12 +257,15 @@ class Loop:
 
     def send(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None) -> None:
         """Add a record to the open transaction; waits while the producer's queue is full."""
+        if headers is None:
+            self._produce(topic, value, key, partition)
+        else:
+            self._produce(topic, value, key, partition, headers=headers)
+
+    def _produce(self, *record: Any, **more: Any) -> None:
         while True:
             try:
-                if headers is None:
-                    self._producer.produce(topic, value, key, partition)
-                else:
-                    self._producer.produce(topic, value, key, partition, headers=headers)
+                self._producer.produce(*record, **more)
                 return
             except BufferError:
                 self._producer.poll(0.1)
@@ -302,7 +345,7 @@ class Loop:
                 partition.note_changelog(message.offset() or 0)
 
         # Only the last record of the commit tells its offset: every callback costs.
-        self._producer.produce(topic, meta_to_bytes(meta), META_KEY, number, on_delivery=on_delivery)
+        self._produce(topic, meta_to_bytes(meta), META_KEY, number, on_delivery=on_delivery)
 
     def _retrying(self, call: Callable[[], None]) -> None:
         """Call again while the answer is merely late: the same call resumes what it began."""
@@ -324,7 +367,7 @@ class Loop:
         the transaction one way or the other, and reads what is committed.
         """
         reason = error.args[0]
-        if self._in_doubt or not reason.txn_requires_abort():
+        if self._in_doubt or not reason.txn_requires_abort() or reason.code() == KafkaError.FENCED_INSTANCE_ID:
             raise self._fatal(reason) from error
         self.aborts += 1
         if self._in_transaction:
@@ -342,10 +385,10 @@ class Loop:
         owned = [TopicPartition(topic, number) for number in numbers for topic in self._topics]
         if owned:
             self._consumer.pause(owned)
-            self._begin_restore(numbers)
+            self._ask(numbers)
 
     def _fatal(self, error: KafkaError) -> OperatorError:
-        if error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH):
+        if error.code() in _FENCING or "fenced" in error.str().lower():
             return FencedError(self.config.transactional_id)
         return OperatorError(
             f"the transaction could not be finished ({error.str()}): start this worker again, it goes on from the last "
@@ -362,7 +405,9 @@ class Loop:
             raise OperatorError(f"topic {topic} is missing: create it with `orchestrator topics apply`")
         if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
             raise OperatorError(f"this user may not read {topic}: grant Read on it and on the consumer group")
-        if error.fatal() or not error.retriable():
+        if error.code() == KafkaError._FATAL and "fenced" in error.str().lower():
+            raise FencedError(self.config.transactional_id)  # of a static member, its name is taken over as well
+        if error.code() not in _PASSING:
             raise OperatorError(f"reading {topic}/{number} failed: {error.str()}")
 
     # --- partitions come and go -------------------------------------------------------------------------------------
@@ -370,16 +415,12 @@ class Loop:
     def _on_assign(self, consumer: Consumer, assigned: Sequence[TopicPartition]) -> None:
         self.rebalances += 1
         self._paused.clear()
-        whole = self._whole_partitions(assigned)
-        # Paused at once: nothing may be decided before the state is there. The place to read from is set afterwards.
-        starts = [TopicPartition(where.topic, where.partition, OFFSET_BEGINNING) for where in assigned]
+        # Paused at once: nothing may be read before the state is there. The place to read from is set after that.
+        starts = [TopicPartition(where.topic, where.partition, 0) for where in assigned]
         consumer.assign(starts)
         if starts:
             consumer.pause(starts)
-        try:
-            self._begin_restore(whole)
-        except KafkaException as error:
-            raise self._fatal(error.args[0]) from error
+        self._ask(self._whole_partitions(assigned))
 
     def _whole_partitions(self, assigned: Sequence[TopicPartition]) -> list[int]:
         """Return the partitions that we own of every input; the others stay paused."""
@@ -390,26 +431,53 @@ class Loop:
             if all((topic, number) in owned for topic in self._topics)
         )
 
-    def _begin_restore(self, numbers: Sequence[int]) -> None:
-        wanted = [TopicPartition(topic, number) for number in numbers for topic in self._topics]
-        if not wanted:
-            return
+    def _ask(self, numbers: Sequence[int]) -> None:
+        self._asking.update(numbers)
+        self._asking_since = self._now()
+
+    def _begin_restore(self) -> None:
+        """Begin to restore what was assigned, once its committed offsets are known.
+
+        First what is committed, which has to wait for pending transactions; then the changelog's end. The other way
+        round a predecessor's commit that was just finishing would be missed. The wait is here and not in the callback
+        of the assignment, where nobody could stop it.
+        """
+        numbers = sorted(self._asking)
         committed: dict[int, dict[str, int]] = {number: {} for number in numbers}
-        # First what is committed, which waits for pending transactions; then the changelog's end. The other way round
-        # a predecessor's commit that was just finishing would be missed.
-        for where in self._consumer.committed(wanted, timeout=2 * COMMIT_SECONDS):
-            if where.error is not None:
-                raise KafkaException(where.error)
+        for where in self._committed([TopicPartition(topic, number) for number in numbers for topic in self._topics]):
             committed[where.partition][where.topic] = where.offset
+        if not all(committed.values()):
+            return
+        self._asking.clear()
         for number in numbers:
             store = self._open_store(number)
             self._restorer.begin(number, store)
             self._restoring[number] = (store, committed[number])
 
-    def _restore_some(self, timeout: float) -> bool:
+    def _committed(self, wanted: list[TopicPartition]) -> list[TopicPartition]:
+        """Return the group's offsets, or nothing while they are part of a transaction that has not ended."""
+        try:
+            answers = self._consumer.committed(wanted, timeout=ASKING_SECONDS)
+            errors = [where.error for where in answers if where.error is not None]
+        except KafkaException as error:
+            errors = [error.args[0]]
+        if not errors:
+            return answers
+        if errors[0].code() not in _PASSING:
+            raise OperatorError(f"the group's offsets cannot be read: {errors[0].str()}")
+        if abs(self._now() - self._asking_since) > PENDING_MS:
+            raise OperatorError(
+                f"the group's offsets were not told for {PENDING_MS // 1_000} s ({errors[0].str()}): "
+                "is the broker well, and does a transaction hang?"
+            )
+        return []
+
+    def _restore_some(self) -> bool:
+        if self._asking:
+            self._begin_restore()
         if not self._restoring:
-            return False
-        for number, meta in self._restorer.advance(RESTORE_RECORDS, timeout).items():
+            return bool(self._asking)
+        for number, meta in self._restorer.advance(RESTORE_RECORDS, RESTORE_SECONDS).items():
             store, committed = self._restoring.pop(number)
             self._take_up(number, store, meta, committed)
         self._probe("restoring")
@@ -419,19 +487,14 @@ class Loop:
         """Go on with a restored partition from the offsets its last commit names."""
         positions = {}
         for topic in self._topics:
-            low, _ = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=COMMIT_SECONDS)
             known = meta.positions.get(topic, committed[topic])
-            if known >= 0 and known < low:
-                raise OperatorError(
-                    f"{topic}/{number} begins at offset {low}, but this worker still needs {known}: its retention is "
-                    "shorter than the time the worker was away; see docs/operations.md, 'Offsets out of range'"
-                )
             if topic in meta.positions and committed[topic] >= 0 and committed[topic] != known:
                 raise OperatorError(
                     f"the group's offset of {topic}/{number} is {committed[topic]}, the state stands at {known}: "
                     "offsets were set from outside; set them back, or start a new ORCHESTRATOR_GROUP and changelog"
                 )
-            positions[topic] = known if known >= 0 else low
+            # An offset that is gone is found by reading from it, which does not begin anew but fails.
+            positions[topic] = known if known >= 0 else self._restorer.span(topic, number)[0]
             self._consumer.seek(TopicPartition(topic, number, positions[topic]))
         meta.positions = positions
         inbox = Inbox(positions, step_records=self.config.step_records, may_cut=self.config.clock is None)
@@ -440,7 +503,13 @@ class Loop:
             inbox.reach(self.config.clock, FOREVER)  # barriers bring their own place with them
         cache = self.config.cache_bytes // max(1, len(self.partitions) + len(self._restoring) + 1)
         self.partitions[number] = Partition(number, store, meta, inbox, self._deciding, self.tally, cache)
-        self._consumer.resume([TopicPartition(topic, number) for topic in self._topics])
+        read = [TopicPartition(topic, number) for topic in self._topics]
+        self._consumer.resume(read)
+        # While all was paused, the client's threads sleep, for up to a second and through a resume; a question that
+        # goes to the same broker wakes them. The answer is of no interest.
+        for where in read:
+            with suppress(KafkaException):
+                self._consumer.get_watermark_offsets(where, timeout=0.001)
 
     def _on_revoke(self, consumer: Consumer, revoked: Sequence[TopicPartition]) -> None:
         """Commit what is decided while the partitions are still ours, then let go of them."""
@@ -476,6 +545,7 @@ class Loop:
 
     def _let_go(self, gone: Sequence[TopicPartition]) -> None:
         for number in {where.partition for where in gone}:
+            self._asking.discard(number)
             partition = self.partitions.pop(number, None)
             if partition is not None:
                 partition.close()
@@ -489,19 +559,26 @@ class Loop:
         try:
             if self._in_transaction:
                 self.step(0)
-                if self._in_transaction:
-                    self.commit(REVOKE_SECONDS)
+            if self._in_transaction:
+                self.commit(REVOKE_SECONDS)
+        except KafkaException as error:
+            self._recover(error)
         finally:
             self.close()
 
     def close(self) -> None:
         """Leave without committing; an open transaction is aborted by our successor or by the broker."""
+        if self._closed:
+            return
+        self._closed = True
+        self._in_transaction = False  # or the revocation that closing brings would commit it
         for partition in self.partitions.values():
             partition.close()
         for store, _ in self._restoring.values():
             store.close()
         self.partitions.clear()
         self._restoring.clear()
+        self._asking.clear()
         self._consumer.close()
         self._restorer.close()
         self._references.close()

@@ -45,7 +45,7 @@ class ReferenceReader:
         """Read every topic up to the end it has now."""
         ends = {topic: self._end(topic) for topic in self._decoders}
         while not self.reached(ends):
-            self._read(10_000, 0.5)
+            self._read(500, 0.05)  # few, because consuming waits its whole time when there are fewer
 
     def poll(self) -> None:
         """Read what is new; never waits."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orchestrator.events import FOREVER
 from orchestrator.runtime.errors import OperatorError
@@ -33,27 +34,33 @@ class Restorer:
     def __init__(self, client_config: Mapping[str, Any], topic: str) -> None:
         self._topic = topic
         self._restoring: dict[int, _Restoring] = {}
+        shared = {
+            **client_config,
+            "group.id": "orchestrator-restore",  # demanded by the client; nothing is ever committed
+            "enable.auto.commit": False,
+        }
         self._consumer = Consumer(
             {
                 "fetch.wait.max.ms": 50,
                 "queued.max.messages.kbytes": 32_768,
-                **client_config,
-                "group.id": "orchestrator-restore",  # demanded by the client; nothing is ever committed
-                "enable.auto.commit": False,
+                **shared,
                 "enable.partition.eof": True,
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",  # what compaction removed is not needed
             }
         )
+        # Under read_committed the end would be the last stable offset, which hides a commit whose markers are still on
+        # their way. And a consumer that fetches would have its questions wait behind its fetches.
+        self._asker = Consumer({**shared, "isolation.level": "read_uncommitted"})
         self.records = 0
 
     def begin(self, number: int, store: StateStore) -> None:
         """Start to restore a partition; call it after `committed()`, which waits for pending transactions.
 
-        The other way round a predecessor's pending commit would be missed.
+        The other way round a predecessor's pending commit would be missed. Records of a transaction that is still open
+        in the changelog are waited for: they are read when it commits, and skipped when the broker aborts it.
         """
-        where = TopicPartition(self._topic, number)
-        low, high = self._watermarks(where)
+        low, high = self.span(self._topic, number)
         meta = store.meta()
         fresh = meta is None
         if meta is not None and not low <= meta.changelog <= high:
@@ -95,6 +102,7 @@ class Restorer:
     def close(self) -> None:
         """Leave the brokers."""
         self._consumer.close()
+        self._asker.close()
 
     def _take(self, message: Any) -> None:
         restoring = self._restoring.get(message.partition())
@@ -135,8 +143,19 @@ class Restorer:
             restoring.pending.clear()
             restoring.fresh = False
 
-    def _watermarks(self, where: TopicPartition) -> tuple[int, int]:
-        offsets = self._consumer.get_watermark_offsets(where, timeout=ANSWER_SECONDS)
-        if offsets is None:
-            raise OperatorError(f"no answer about {where.topic} within {ANSWER_SECONDS:.0f} s: is the broker well?")
-        return offsets
+    def span(self, topic: str, number: int) -> tuple[int, int]:
+        """Return a partition's first and next offset, open transactions included."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        reason = "no answer"
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                offsets = self._asker.get_watermark_offsets(TopicPartition(topic, number), timeout=left)
+            except KafkaException as error:
+                reason = error.args[0].str()
+                time.sleep(0.1)  # a leader that moves is found at the next question
+            else:
+                if offsets is not None:
+                    return offsets
+        raise OperatorError(
+            f"no answer about {topic}/{number} for {ANSWER_SECONDS:.0f} s ({reason}): is the broker well?"
+        )
