@@ -16,7 +16,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lint": ("orchestrator.cli.lint:lint", "Check definitions and print every problem with its place."),
     "why": ("orchestrator.cli.why:why", "Show every decision about a customer with its reasons."),
     "audit": ("orchestrator.cli.audit:audit", "Prove the promises from the output topics alone."),
-    "replay": ("orchestrator.cli.replay:replay", "Feed recorded events and their barriers into the topics."),
     "topics": ("orchestrator.cli.topics:topics", "Compare, create and verify the topics of topics.yaml."),
     "worker": ("orchestrator.cli.worker:worker", "Run the engine or the control role, as Kubernetes does."),
 }
