@@ -98,8 +98,7 @@ class EngineService(Service):
             mute_kafka()
             if loop is not None:
                 # Before any waiting: others take over our partitions now, not when the group has missed us.
-                with suppress(BaseException):
-                    loop.close()
+                _leave(loop)
             if isinstance(error, OperatorError) and error.exit_code == FENCED:
                 log.error("fenced by another worker; leaving in %.0f s", FENCED_BACKOFF_SECONDS)
                 self._enough.wait(FENCED_BACKOFF_SECONDS)
@@ -120,6 +119,18 @@ class EngineService(Service):
 
         if not self._asyncio.is_closed():
             self._asyncio.call_soon_threadsafe(crash)
+
+
+def _leave(loop: Loop) -> None:
+    """Close a loop that failed, for as long as is worth waiting: the brokers may not answer."""
+
+    def close() -> None:
+        with suppress(BaseException):
+            loop.close()
+
+    closing = threading.Thread(target=close, name="leaving", daemon=True)
+    closing.start()
+    closing.join(LEAVE_SECONDS)
 
 
 def spans(numbers: Sequence[int]) -> str:
