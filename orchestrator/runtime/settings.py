@@ -72,6 +72,7 @@ class Settings:
     cache_bytes: int
     web_host: str
     web_port: int
+    web_token: Secret | None
     security_protocol: str
     sasl_mechanism: str
     sasl_username: str | None
@@ -288,6 +289,14 @@ SETTINGS: tuple[Setting, ...] = (
         "Where health, metrics and query pages listen; 0.0.0.0 in a container. The pages show customers' data.",
     ),
     Setting("WEB_PORT", "number", _whole(0, 65535), "8080", "Their port; 0 takes any free one."),
+    Setting(
+        "WEB_TOKEN",
+        "secret",
+        Secret,
+        "",
+        "Enables the pages that show customers' data, to whoever sends it as a bearer token.",
+        secret=True,
+    ),
     Setting(
         "SECURITY_PROTOCOL",
         "plaintext, ssl, sasl_plaintext or sasl_ssl",

@@ -151,14 +151,22 @@ def test_a_commit_interval_beyond_the_transaction_timeout_is_refused() -> None:
 
 def test_secrets_never_show() -> None:
     """Neither the settings' text nor an error repeats a password or a URL that carries one."""
-    settings = load({**SASL, "ORCHESTRATOR_SCHEMA_REGISTRY_URL": "https://u:pw-1@registry"}, hostname="h")
+    given = {"ORCHESTRATOR_SCHEMA_REGISTRY_URL": "https://u:pw-1@registry", "ORCHESTRATOR_WEB_TOKEN": "pw-3"}
+    settings = load(SASL | given, hostname="h")
     wrong = {"ORCHESTRATOR_SASL_PASSWORD": "pw-2", "ORCHESTRATOR_SCHEMA_REGISTRY_URL": "u:pw-1@registry"}
 
     shown = repr(settings) + str(settings.sasl_password) + "".join(problems_of(wrong))
 
     assert settings.sasl_password == Secret("s3cr3t-word")
     assert settings.sasl_password.reveal() == "s3cr3t-word"
-    assert not any(secret in shown for secret in ("s3cr3t-word", "pw-1", "pw-2"))
+    assert settings.web_token == Secret("pw-3")
+    assert not any(secret in shown for secret in ("s3cr3t-word", "pw-1", "pw-2", "pw-3"))
+
+
+def test_pages_with_customers_data_need_a_token_to_be_set() -> None:
+    """Nobody gets a token by default, and an empty one counts as none."""
+    assert load({}, hostname="h").web_token is None
+    assert load({"ORCHESTRATOR_WEB_TOKEN": ""}, hostname="h").web_token is None
 
 
 def test_a_password_may_come_from_a_file(tmp_path: Path) -> None:
