@@ -9,6 +9,7 @@ import pytest
 from orchestrator.customer import Customer
 from orchestrator.engine import MAX_SEEN, advance
 from orchestrator.events import ERASED, HOUR, SECOND, Event
+from orchestrator.moments.rules import Absence, EventMatch
 from tests.builders import (
     ABANDONED_CART,
     ANA,
@@ -17,6 +18,7 @@ from tests.builders import (
     cart_add,
     cart_emptied,
     choices,
+    compare,
     consent,
     ends,
     event,
@@ -130,6 +132,42 @@ def test_a_timer_waits_for_stragglers_as_long_as_its_topics_need() -> None:
     shop.feed(order("09:59:59"))  # 61 seconds late, and in time
     shop.advance(instant("10:01"))
     assert shop.decisions == []
+
+
+def test_a_timer_also_waits_for_what_would_restart_it() -> None:
+    """An item that arrives within the disorder of its own topic starts the hour anew."""
+    shop = simulation(program(rules=policy(disorder={"clickstream": 60 * SECOND, "purchases": 0})))
+    shop.feed(cart_add("09:00"))
+    shop.advance(instant("10:00:30"))
+    shop.feed(cart_add("09:59:50"))
+    shop.advance(instant("10:30"))
+
+    assert shop.decisions == []
+
+
+def test_what_only_restarts_starts_nothing() -> None:
+    """A look at a product starts the hour anew where a cart waits, and is no cart where none does."""
+    shape = Absence(
+        EventMatch(("cart.item_added",)), EventMatch(("product.viewed",)), EventMatch(("order.placed",)), HOUR
+    )
+    looked = replace(ABANDONED_CART, shape=shape, key=None, only_if=None, cancelled_by=())
+    shop = simulation(program(moments=[looked]))
+    shop.feed(event("product.viewed", "07:00"), cart_add("09:00"), event("product.viewed", "09:30"))
+    shop.advance(instant("12:00"))
+
+    assert [trigger.opened_at for trigger in shop.triggers] == [instant("10:30")]
+
+
+def test_what_ends_at_one_instant_is_in_the_order_of_the_definitions() -> None:
+    """Not in the order in which it began, which other barriers might have changed."""
+    shape = Absence(EventMatch(("product.viewed",)), None, EventMatch(("order.placed",)), 2 * HOUR)
+    never = compare("orders_lifetime", ">=", 100)
+    moments = [replace(ABANDONED_CART, only_if=never), replace(ABANDONED_CART, name="looked", key=None, shape=shape)]
+    shop = simulation(program(moments=[moments[0], replace(moments[1], only_if=never)]))
+    shop.feed(event("product.viewed", "08:00"), cart_add("09:00"))
+    shop.advance(instant("10:00"))
+
+    assert [over.moment for over in shop.decisions[0].ended] == ["abandoned_cart", "looked"]
 
 
 def test_a_moment_opens_at_its_due_instant_and_is_decided_when_stragglers_are_in() -> None:
@@ -348,7 +386,7 @@ def test_consent_given_reopens_the_decision() -> None:
     assert shop.triggers[0].decided_at == instant("11:30")
 
 
-@pytest.mark.parametrize("said_at", ["-3d 00:00", "09:30"])
+@pytest.mark.parametrize("said_at", ["-20d 00:00", "-3d 00:00", "09:30"])
 def test_opt_out_acts_on_arrival(said_at: str) -> None:
     """A customer who said no is not written to, however late we hear of it."""
     shop = simulation(program(moments=[replace(ABANDONED_CART, cancelled_by=())]))

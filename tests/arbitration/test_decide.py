@@ -218,6 +218,17 @@ def test_none_is_recorded_once_when_nothing_changes() -> None:
     assert shop.customers[ANA].window is None
 
 
+def test_what_ended_meanwhile_is_recorded_with_a_none_that_did_not_change() -> None:
+    """A moment that ends at the instant of the daily look is not lost because that look finds nothing new."""
+    never = replace(CART_RESCUE, only_if=compare("orders_lifetime", ">=", 100))
+    lasting = replace(ABANDONED_CART, lasts=30 * DAY)
+    shop = simulation(program(moments=[lasting], campaigns=[never]))
+    shop.feed(cart_add("09:00"), cart_add("1d 09:00", cart="low", total=1))
+    shop.advance(instant("1d 12:00"))
+
+    assert [(over.moment_key, over.state) for over in ends(shop)] == [("low", "unmet")]
+
+
 def test_none_is_looked_at_again_after_a_day() -> None:
     """A feature that has changed meanwhile is seen at the next look, a day later."""
     regulars = replace(CART_RESCUE, only_if=compare("orders_lifetime", ">=", 1))

@@ -104,6 +104,21 @@ def test_orders_that_arrive_in_another_order_make_the_same_rhythm() -> None:
     assert len(there.triggers) == 1
 
 
+def test_a_late_order_within_the_silence_takes_it_back_and_begins_another() -> None:
+    """They had come back before they were missed; from then on they are waited for again."""
+    shop = simulation(program(moments=[LAPSED], campaigns=[WINBACK]))
+    shop.feed(order("09:00"), order("10:00"))
+    shop.advance(instant("120d 10:30"))
+    shop.feed(order("120d 08:00"))
+    shop.advance(instant("400d 00:00"))
+
+    assert [(trigger.action, trigger.opened_at) for trigger in shop.triggers] == [
+        ("send", instant("120d 10:00")),
+        ("retract", instant("120d 10:00")),
+        ("send", instant("240d 08:00")),
+    ]
+
+
 def test_a_late_order_starts_no_second_silence() -> None:
     """An order older than the silence that was answered does not make another of it."""
     quick = replace(LAPSED, shape=Silence(EventMatch((ORDER_PLACED,)), 2_000, "order_gap", HOUR, HOUR), only_if=None)

@@ -137,6 +137,20 @@ def test_waiting_for_its_turn_is_not_too_old() -> None:
     assert shop.customers[ANA].picked == {"replenishment_window": shop.triggers[1].opened_at}
 
 
+def test_waiting_behind_an_open_one_is_not_too_old() -> None:
+    """The next is picked when the open one is over, however long that took."""
+    brief = replace(REPLENISHMENT, pick_one=PickOne("expected_margin", DAY))
+    shop = simulation(program(moments=[brief], campaigns=[REORDER]), known=False, max_lag=5_000)
+    shop.feed(order("09:00", lines=[HAIR]), order("2d 09:00", lines=[SOAP]))
+    for day in range(1, 40):
+        shop.advance(instant(f"{day}d 09:00:01"))
+
+    assert [(over.moment_key, over.reason, over.opened_at) for over in ends(shop)] == [
+        ("hair", "no_consent", instant(OPENS)),
+        ("soap", "no_consent", instant("33d 09:00")),
+    ]
+
+
 def test_a_late_order_takes_the_reminder_back() -> None:
     """Who had bought it before the reminder need not be reminded."""
     shop = simulation()
