@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from orchestrator.customer import Customer, UnknownStateVersionError, customer_from_bytes
+from orchestrator.customer import Customer, customer_from_bytes
 from orchestrator.engine import advance
 from orchestrator.events import ERASED, FOREVER, PROFILE, Event
 from orchestrator.program import Program
@@ -336,8 +336,8 @@ class Partition:
 def _decoded(state: bytes) -> Customer:
     try:
         return customer_from_bytes(state)
-    except UnknownStateVersionError as error:
-        raise OperatorError(str(error)) from error
     except (msgspec.MsgspecError, IndexError) as error:
         message = "a customer's state cannot be read: stop this worker and delete its state directory; it is restored"
         raise OperatorError(message) from error
+    except Exception as error:  # a version that this program does not know: the error says which program does
+        raise OperatorError(str(error)) from error
