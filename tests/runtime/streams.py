@@ -18,6 +18,7 @@ from orchestrator.runtime.partitioner import partition_of
 from orchestrator.runtime.record_reader import RecordReader
 from orchestrator.runtime.schema_registry import FileRegistry
 from orchestrator.runtime.settings import Settings, load
+from orchestrator.runtime.topic import Topics
 from orchestrator.runtime.topic_admin import apply
 from tests.builders import instant
 from tests.runtime.messages import INPUTS, ROOT
@@ -58,8 +59,14 @@ class Stream:
         apply(connect(self.settings), self.topics)
         self._codec = Codec(FileRegistry(self.settings.schemas))
         self._barrier = self._codec.encoder(self.topics.clock)
-        self._producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 8 << 20})
+        self._producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 8 << 20, "log_level": 2})
         self._ends = {(topic, number): 0 for topic in INPUTS for number in range(partitions)}
+
+    @staticmethod
+    def declared(bootstrap: str, prefix: str, partitions: int) -> Topics:
+        """Return the topics as they would be declared, without creating them."""
+        given = {"BOOTSTRAP_SERVERS": bootstrap, "TOPIC_PREFIX": prefix, "PARTITIONS": str(partitions)}
+        return topics_of(load({f"ORCHESTRATOR_{name}": text for name, text in given.items()}, hostname="test"))
 
     def partition(self, customer: str) -> int:
         """Return the partition of a customer."""

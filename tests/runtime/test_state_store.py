@@ -68,6 +68,15 @@ def mounted(folder: Path) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+def fill(disk: Path) -> Path:
+    """Fill a small disk to the last byte, and return the file that does."""
+    path = disk / "filler"
+    with path.open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
+        while True:
+            filler.write(b"x" * 4_096)
+    return path
+
+
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
@@ -383,10 +392,7 @@ def test_no_space_left_is_said_in_one_line(small_disk: Path) -> None:
 def test_a_full_disk_damages_nothing(small_disk: Path) -> None:
     """A store that cannot be opened for want of room is not mistaken for a damaged one."""
     filled(small_disk / "0")
-    with (small_disk / "filler").open("wb") as filler, pytest.raises(OSError, match="No space"):
-        while True:
-            filler.write(b"x" * 65_536)
-            filler.flush()
+    filler = fill(small_disk)
 
     with pytest.raises(OperatorError, match="no space left"):
         StateStore(small_disk / "1")
@@ -394,7 +400,7 @@ def test_a_full_disk_damages_nothing(small_disk: Path) -> None:
         StateStore(small_disk / "0").close()
     except OperatorError as error:
         assert "no space left" in str(error)
-    (small_disk / "filler").unlink()
+    filler.unlink()
 
     store = StateStore(small_disk / "0")
     assert store.set_aside is None
