@@ -12,17 +12,14 @@ from typing import Any
 import msgspec
 
 from orchestrator.events import FOREVER
+from orchestrator.migrations import migrate
 
 STATE_VERSION = 1
-"""The version byte in front of every stored state."""
+"""The version byte in front of every stored state; how to raise it is in migrations.py."""
 
 WAITING, OPEN = 0, 1
 
 _encoder = msgspec.msgpack.Encoder()
-
-
-class UnknownStateVersionError(Exception):
-    """A state written by a newer version of this program: refuse to start rather than to guess."""
 
 
 class Instance(msgspec.Struct, array_like=True, gc=False):
@@ -194,8 +191,10 @@ _windows_decoder = msgspec.msgpack.Decoder(list[Window])
 
 
 def customer_from_bytes(data: bytes) -> Customer:
-    """Return the customer that `to_bytes` wrote; raises UnknownStateVersionError for a newer envelope."""
-    if data[0] != STATE_VERSION:
-        message = f"a stored state has version {data[0]}, this program knows {STATE_VERSION}: run the newer program"
-        raise UnknownStateVersionError(message)
-    return _decoder.decode(memoryview(data)[1:])
+    """Return the customer that `to_bytes` wrote, in this version or an earlier one.
+
+    Raises UnknownStateVersionError for a version to come.
+    """
+    if data[0] == STATE_VERSION:
+        return _decoder.decode(memoryview(data)[1:])
+    return _decoder.decode(migrate(data[1:], data[0], STATE_VERSION))

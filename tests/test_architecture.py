@@ -18,7 +18,7 @@ LAYERS = (
     ("events",),
     ("reference", "identity", "conditions", "reasons", "records"),
     ("arbitration.policy", "arbitration.campaign", "moments.rules"),
-    ("features", "program", "customer", "civil"),
+    ("features", "program", "migrations", "customer", "civil"),
     ("view", "step", "moments", "arbitration", "measurement", "contact"),
     ("engine",),
     ("simulation",),

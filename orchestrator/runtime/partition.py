@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from orchestrator.customer import Customer, customer_from_bytes
+from orchestrator.customer import STATE_VERSION, Customer, customer_from_bytes
 from orchestrator.engine import advance
 from orchestrator.events import ERASED, FOREVER, PROFILE, Event
+from orchestrator.migrations import UnknownStateVersionError
 from orchestrator.program import Program
 from orchestrator.records import Effects
 from orchestrator.reference import Reference
@@ -28,6 +29,9 @@ from orchestrator.runtime.state_store import Batch, Meta, StateStore, Stored, pa
 
 SCAN_ROWS = 128
 """Timers read from the store at once."""
+
+MIGRATED_ROWS = 2_000
+"""Customers looked at in one go when all states are migrated: so many fit a commit, and a turn of the loop."""
 
 DECODED_FACTOR = 5
 """How much more memory a decoded customer takes than its bytes; measured by bench/state_layout.py."""
@@ -107,6 +111,7 @@ class Partition:
         self._rows: list[tuple[int, bytes]] = []
         self._rows_until = -FOREVER
         self._rows_from = self.clock
+        self._migrated_until: bytes | None = b""
         self._batch: Batch | None = None
         self._meta: Meta | None = None
 
@@ -191,13 +196,16 @@ class Partition:
             clock_before=before,
             not_before=not_before,
         )
+        self._change(key, entry)
+        if effects.decisions or effects.outcomes or effects.triggers or effects.active_changed:
+            deciding.outbox.emit(self.number, key, effects)
+            self._count(effects)
+
+    def _change(self, key: bytes, entry: Entry) -> None:
         self._dirty.add(key)
         due = entry.customer.next_due
         if due != FOREVER:
             heapq.heappush(self._due_heap, (due, key))
-        if effects.decisions or effects.outcomes or effects.triggers or effects.active_changed:
-            deciding.outbox.emit(self.number, key, effects)
-            self._count(effects)
 
     def _count(self, effects: Effects) -> None:
         tally = self._tally
@@ -278,6 +286,23 @@ class Partition:
         self._rows = rows[::-1]
         self._rows_from = self._rows_until + 1
 
+    # --- states of earlier versions ---------------------------------------------------------------------------------
+
+    @property
+    def may_hold_earlier_versions(self) -> bool:
+        """Whether not every stored customer was looked at by `migrate` yet."""
+        return self._migrated_until is not None
+
+    def migrate(self) -> None:
+        """Look at some more stored customers, and write those of an earlier version again with the next commit."""
+        assert self._migrated_until is not None
+        rows = self.store.versions(self._migrated_until, MIGRATED_ROWS)
+        for key, version in rows:
+            if version != STATE_VERSION and key not in self._dirty:
+                self._change(key, self._load(key))
+                self.has_changes = True
+        self._migrated_until = rows[-1][0] + b"\x00" if len(rows) == MIGRATED_ROWS else None
+
     # --- a commit ---------------------------------------------------------------------------------------------------
 
     def stage(self, definitions: str) -> tuple[list[tuple[bytes, bytes | None]], Meta]:
@@ -299,7 +324,7 @@ class Partition:
             self._cached_bytes += len(data) - entry.size
             entry.size = len(data)
         self._batch = batch
-        self._meta = Meta(self.clock, dict(self.positions), definitions)
+        self._meta = Meta(self.clock, dict(self.positions), definitions, state_version=STATE_VERSION)
         return records, self._meta
 
     def note_changelog(self, offset: int) -> None:
@@ -336,8 +361,8 @@ class Partition:
 def _decoded(state: bytes) -> Customer:
     try:
         return customer_from_bytes(state)
+    except UnknownStateVersionError as error:
+        raise OperatorError(str(error)) from error
     except (msgspec.MsgspecError, IndexError) as error:
         message = "a customer's state cannot be read: stop this worker and delete its state directory; it is restored"
         raise OperatorError(message) from error
-    except Exception as error:  # a version that this program does not know: the error says which program does
-        raise OperatorError(str(error)) from error

@@ -20,7 +20,9 @@ from typing import NamedTuple
 import msgspec
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, RdictIter, ReadOptions, WriteBatch, WriteOptions
 
+from orchestrator.customer import STATE_VERSION
 from orchestrator.events import FOREVER
+from orchestrator.migrations import newer
 from orchestrator.runtime.errors import OperatorError
 
 log = logging.getLogger("orchestrator.state")
@@ -39,13 +41,15 @@ class Meta(msgspec.Struct, array_like=True):
     """What a commit says about its partition.
 
     `clock` is the last barrier's instant; `positions` the next offset of every input; `definitions` the version in
-    force; `changelog` the changelog's offset after the commit, known only to the store.
+    force; `changelog` the changelog's offset after the commit, known only to the store; `state_version` the version in
+    which customers were written last.
     """
 
     clock: int
     positions: dict[str, int]
     definitions: str = ""
     changelog: int = 0
+    state_version: int = 1
 
 
 _meta_decoder = msgspec.msgpack.Decoder(Meta)
@@ -57,8 +61,12 @@ def meta_to_bytes(meta: Meta) -> bytes:
 
 
 def meta_from_bytes(data: bytes) -> Meta:
-    """Return the meta record that bytes hold."""
-    return _meta_decoder.decode(data)
+    """Return the meta record that bytes hold; raises OperatorError where a newer program has written the customers."""
+    meta = _meta_decoder.decode(data)
+    if meta.state_version > STATE_VERSION:
+        # Said before anything is decided, not when the first of its customers comes along.
+        raise OperatorError(newer(meta.state_version, STATE_VERSION))
+    return meta
 
 
 class Stored(NamedTuple):
@@ -152,6 +160,18 @@ class StateStore:
             yield cursor.key()[1:], unpack(cursor.value())
             cursor.next()
         self._check(cursor)
+
+    def versions(self, since: bytes, limit: int) -> list[tuple[bytes, int]]:
+        """Return customers and the version of their states in order of key, from a key on, up to `limit` of them."""
+        rows: list[tuple[bytes, int]] = []
+        cursor = self._db.iter(ReadOptions())
+        cursor.seek(_CUSTOMER + since)
+        while cursor.valid() and len(rows) != limit and (key := cursor.key())[:1] == _CUSTOMER:
+            state = unpack(cursor.value()).state
+            rows.append((key[1:], state[0] if state else 0))
+            cursor.next()
+        self._check(cursor)
+        return rows
 
     def reset(self) -> None:
         """Forget everything, to be restored from the beginning of the changelog."""
