@@ -51,6 +51,8 @@ def engine_app(settings: Settings, service: EngineService) -> faust.App:
         web_host=settings.web_host,
         web_bind=settings.web_host,
         web_port=settings.web_port or _free_port(settings.web_host),
+        web_tables_enabled=False,
+        web_router_enabled=False,
     )
     registry = registry_of(lambda: service.loop_)
 
