@@ -40,27 +40,32 @@ class EventView:
 
 def keys_of(event: Event, key: str, reference: Reference) -> tuple[str, ...]:
     """Return the distinct keys an event carries, in the order met: one cart, or the families of an order's lines."""
-    if key not in PER_LINE_KEYS:
-        value = event.data.get(key)
-        return () if value is None else (str(value),)
-    if key == "category" and event.data.get("category") is not None:
-        return (str(event.data["category"]),)
-    found: dict[str, None] = {}
+    if key in PER_LINE_KEYS and not (key == "category" and event.data.get("category") is not None):
+        return tuple(lines_by(event, key, reference))
+    value = event.data.get(key)
+    return () if value is None else (str(value),)
+
+
+def lines_by(event: Event, key: str, reference: Reference) -> dict[str, list[Mapping[str, Any]]]:
+    """Return an order's lines by their key, in the order met; browsing is a line by itself."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    time = event.time
     for line in event.data.get("lines") or (event.data,):
-        value = _line_key(line, key, event.time, reference)
-        if value is not None:
-            found[value] = None
-    return tuple(found)
-
-
-def _line_key(line: Mapping[str, Any], key: str, at: int, reference: Reference) -> str | None:
-    sku = line.get("sku")
-    if sku is None or key == "sku":
-        return sku
-    product = reference.product(sku, at)
-    if product is None:
-        return None
-    return product.family if key == "product_family" else product.category
+        value = line.get("sku")
+        if value is None:
+            continue
+        if key != "sku":
+            product = reference.product(value, time)
+            if product is None:
+                continue
+            value = product.family if key == "product_family" else product.category
+            if value is None:
+                continue
+        if value in found:
+            found[value].append(line)
+        else:
+            found[value] = [line]
+    return found
 
 
 def line_margin(line: Mapping[str, Any], at: int, reference: Reference, assumed_bp: int) -> int:
@@ -101,10 +106,14 @@ class Feature:
         if self.where is not None and self.where.holds(EventView(event)) is not True:
             return state
         if self.key is None:
-            return self._fold_one(state, event, "", reference, assumed_bp)
+            return self._fold_one(state, event)
         states: dict[str, Any] = {} if state is None else state
-        for key in keys_of(event, self.key, reference):
-            folded = self._fold_one(states.pop(key, None), event, key, reference, assumed_bp)
+        by_line = lines_by(event, self.key, reference) if self.kind == "next_order_date" else None
+        for key in keys_of(event, self.key, reference) if by_line is None else by_line:
+            if by_line is None:
+                folded = self._fold_one(states.pop(key, None), event)
+            else:
+                folded = _fold_trip(states.pop(key, None), event.time, key, by_line[key], reference, assumed_bp)
             if folded is not None:
                 states[key] = folded  # back at the end: the order of keys is the order of last touch
         while len(states) > self.max_keys:
@@ -117,7 +126,7 @@ class Feature:
             state = (state or {}).get(key)
         return self._read_one(state, key or "", now, reference)
 
-    def _fold_one(self, state: Any, event: Event, key: str, reference: Reference, assumed_bp: int) -> Any:
+    def _fold_one(self, state: Any, event: Event) -> Any:
         if self.kind in ("count", "sum"):
             amount = 1 if self.kind == "count" else int(event.data.get(self.field or "") or 0)
             if self.over is None:
@@ -133,16 +142,8 @@ class Feature:
             return seconds if state is None else min(state, seconds)
         if self.kind == "last_time":
             return seconds if state is None else max(state, seconds)
-        if self.kind == "median_gap":
-            return _insert_time(state or [], seconds)
-        assert self.kind == "next_order_date", self.kind
-        if reference.days_of_supply(key) is None:
-            return None  # not something that runs out: nothing to keep
-        return _fold_gap(state, seconds, sum(
-            line_margin(line, event.time, reference, assumed_bp)
-            for line in event.data.get("lines", ())
-            if _line_key(line, self.key or "sku", event.time, reference) == key
-        ))  # fmt: skip
+        assert self.kind == "median_gap", self.kind
+        return _insert_time(state or [], seconds)
 
     def _read_one(self, state: Any, key: str, now: int, reference: Reference) -> Any:
         if self.kind in ("count", "sum"):
@@ -206,6 +207,21 @@ def _median_gap(times: list[int], min_samples: int, otherwise: int | None) -> in
 _MICRO = 1_000_000
 _POOLED = 3
 """Weight of the category's mean log gap, in gaps; measured on Complete Journey (docs/decisions.md)."""
+
+
+def _fold_trip(
+    state: list[int] | None,
+    time: int,
+    family: str,
+    lines: Iterable[Mapping[str, Any]],
+    reference: Reference,
+    assumed_bp: int,
+) -> list[int] | None:
+    """Return a family's state after an order's lines of it; None where it is not something that runs out."""
+    if reference.days_of_supply(family) is None:
+        return None
+    margin = sum([line_margin(line, time, reference, assumed_bp) for line in lines])
+    return _fold_gap(state, time // 1000, margin)
 
 
 def _fold_gap(state: list[int] | None, seconds: int, margin: int) -> list[int]:

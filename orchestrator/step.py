@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from orchestrator.conditions import Condition
 from orchestrator.customer import Customer
 from orchestrator.events import Event
-from orchestrator.features import Feature
+from orchestrator.features import Feature, keys_of
 from orchestrator.identity import identify
 from orchestrator.moments.rules import Moment
 from orchestrator.program import Program
@@ -19,7 +19,7 @@ from orchestrator.view import CustomerView
 class Step:
     """One customer inside one step; `clock_before` is the clock of the step before, by which lateness is judged."""
 
-    __slots__ = ("clock_before", "customer", "customer_id", "effects", "program", "reference")
+    __slots__ = ("_keys", "_keys_event", "clock_before", "customer", "customer_id", "effects", "program", "reference")
 
     def __init__(
         self, program: Program, reference: Reference, customer_id: str, customer: Customer, clock_before: int
@@ -30,6 +30,17 @@ class Step:
         self.customer = customer
         self.clock_before = clock_before
         self.effects = Effects()
+        self._keys: dict[str, tuple[str, ...]] = {}
+        self._keys_event: Event | None = None
+
+    def keys(self, event: Event, key: str) -> tuple[str, ...]:
+        """Return the keys an event carries, looked up once for all that ask about one event."""
+        if self._keys_event is not event:
+            self._keys_event, self._keys = event, {}
+        found = self._keys.get(key)
+        if found is None:
+            found = self._keys[key] = keys_of(event, key, self.reference)
+        return found
 
     def learn(self, features: Iterable[Feature], event: Event) -> None:
         """Fold an event into the facts it concerns."""

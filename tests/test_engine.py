@@ -136,7 +136,8 @@ def test_a_timer_waits_for_stragglers_as_long_as_its_topics_need() -> None:
 
 def test_a_timer_also_waits_for_what_would_restart_it() -> None:
     """An item that arrives within the disorder of its own topic starts the hour anew."""
-    shop = simulation(program(rules=policy(disorder={"clickstream": 60 * SECOND, "purchases": 0})))
+    carts = replace(ABANDONED_CART, cancelled_by=())
+    shop = simulation(program(moments=[carts], rules=policy(disorder={"clickstream": 60 * SECOND, "purchases": 0})))
     shop.feed(cart_add("09:00"))
     shop.advance(instant("10:00:30"))
     shop.feed(cart_add("09:59:50"))

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from orchestrator.arbitration.trigger import trigger_of
 from orchestrator.customer import Answered
 from orchestrator.events import Event
-from orchestrator.features import keys_of
 from orchestrator.identity import identify
 from orchestrator.measurement import emit_amended
 from orchestrator.program import Role
@@ -24,7 +23,7 @@ def retract(step: Step, roles: Iterable[Role], event: Event) -> None:
     forget_answered(step)
     for role in roles:
         for match in role.ends:
-            keys = None if match.matching is None else keys_of(event, match.matching, step.reference)
+            keys = None if match.matching is None else step.keys(event, match.matching)
             for answered in [a for a in customer.answered if a.moment == role.moment.name]:
                 if (keys is None or answered.key in keys) and answered.started <= event.time <= answered.opened:
                     customer.answered.remove(answered)

@@ -20,7 +20,7 @@ MAX_INSTANCES = 100
 
 def ended(moment: str, key: str, instance: Instance, state: str, reason: str, by: str = "") -> EndedMoment:
     """Return the record of an instance that is over."""
-    return EndedMoment(moment, key, instance.started, instance.due, state, reason, by)
+    return EndedMoment(moment, key, instance.started, instance.due, state, str(reason), by)
 
 
 def end_instances(

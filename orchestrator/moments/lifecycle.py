@@ -5,7 +5,6 @@ from __future__ import annotations
 from orchestrator.civil import next_window, parse_birth_date, zone_for
 from orchestrator.customer import OPEN, WAITING, Customer, Instance
 from orchestrator.events import FOREVER, Event
-from orchestrator.features import keys_of
 from orchestrator.moments.detect import end_instances, ended, look_at, start_instance
 from orchestrator.moments.rules import Absence, Calendar, Moment, Silence
 from orchestrator.moments.wake import Waking, Woken, may_pick_from, wake, wake_and_pick
@@ -26,7 +25,7 @@ def move(step: Step, role: Role, event: Event) -> list[EndedMoment]:
     instances = step.customer.instances(moment.name)
     over: list[EndedMoment] = []
     for match in role.ends:
-        keys = None if match.matching is None else keys_of(event, match.matching, step.reference)
+        keys = None if match.matching is None else step.keys(event, match.matching)
         over += end_instances(moment, instances, list(instances) if keys is None else keys, event.time, event.name)
         if isinstance(moment.shape, Absence):
             for key in ("",) if keys is None else keys:
@@ -130,7 +129,7 @@ def leave(step: Step, moment: Moment, over: EndedMoment) -> None:
 def _start(step: Step, role: Role, event: Event, instances: dict[str, Instance]) -> list[EndedMoment]:
     moment = role.moment
     over: list[EndedMoment] = []
-    for key in ("",) if moment.key is None else keys_of(event, moment.key, step.reference):
+    for key in ("",) if moment.key is None else step.keys(event, moment.key):
         there = instances.get(key)
         if there is None and not role.starts:
             continue  # it restarts only what has started
@@ -153,15 +152,14 @@ def _waiting(step: Step, moment: Moment, key: str, time: int) -> Instance | None
     if isinstance(shape, Absence):
         due = time + shape.within
         return Instance(WAITING, time, due, FOREVER if moment.lasts is None else due + moment.lasts)
-    view = CustomerView(step.program, step.reference, step.customer, time, moment, key)
     if isinstance(shape, Silence):
-        gap = view.feature(shape.of)
+        gap = CustomerView(step.program, step.reference, step.customer, time, moment, key).feature(shape.of)
         if gap is None:
             return None
         due = time + min(max(gap * shape.times_permille // 1000, shape.min), shape.max)
         return Instance(WAITING, time, due, FOREVER if moment.lasts is None else due + moment.lasts)
     assert not isinstance(shape, Calendar)
-    date = view.feature(shape.date, key)
+    date = step.program.features[shape.date].read(step.customer.fact(shape.date), key, time, step.reference)
     if date is None or date + shape.end <= time:
         return None
     # Never before half of the way there: a reminder on the day after the purchase is none.
