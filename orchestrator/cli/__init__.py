@@ -14,6 +14,7 @@ from orchestrator.runtime.errors import OperatorError
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("orchestrator.cli.demo:demo", "Run the whole product here: embedded broker, real purchases, live view."),
     "lint": ("orchestrator.cli.lint:lint", "Check definitions and print every problem with its place."),
+    "test": ("orchestrator.cli.test:test", "Run the tests that lie beside definitions."),
     "why": ("orchestrator.cli.why:why", "Show every decision about a customer with its reasons."),
     "audit": ("orchestrator.cli.audit:audit", "Prove the promises from the output topics alone."),
     "topics": ("orchestrator.cli.topics:topics", "Compare, create and verify the topics of topics.yaml."),

@@ -1,0 +1,232 @@
+"""Runs tests in the simulation: the engine of the worker, a clock moved by hand, no Kafka.
+
+An expectation at T is looked at once everything up to T was waited for, stragglers included, as a worker would. Chance
+is switched off (no control group, no hold-out), and customers agree to every channel unless a profile says otherwise: a
+test is about rules, not about luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from orchestrator.customer import OPEN, Customer, Window
+from orchestrator.definitions.catalogue import CATALOGUE, Catalogue
+from orchestrator.definitions.scenarios import Expect, Given, Scenario
+from orchestrator.events import DAY, FOREVER, PROFILE, Event
+from orchestrator.measurement import SLOT
+from orchestrator.moments.rules import Calendar
+from orchestrator.program import Definitions, Program
+from orchestrator.records import EndedMoment
+from orchestrator.reference import Reference, product_of
+from orchestrator.simulation import Simulation
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An expectation that did not hold: what was expected and what happened, and the customer's timeline."""
+
+    scenario: Scenario
+    expect: Expect
+    expected: str
+    happened: str
+    timeline: tuple[str, ...]
+
+
+def run_scenario(scenario: Scenario, definitions: Definitions, catalogue: Catalogue = CATALOGUE) -> list[Failure]:
+    """Return the expectations that did not hold, in the order written."""
+    program = Program(without_chance(definitions), catalogue.topic_by_event)
+    reference = Reference(product_of({"effective_from": -DAY, **product}) for product in scenario.products)
+    return _Run(scenario, program, reference).failures()
+
+
+def without_chance(definitions: Definitions) -> Definitions:
+    """Return the same definitions without control groups and hold-out."""
+    campaigns = {
+        name: replace(campaign, control_bp=0, control_floor_bp=0) for name, campaign in definitions.campaigns.items()
+    }
+    return replace(definitions, campaigns=campaigns, policy=replace(definitions.policy, holdout_bp=0))
+
+
+class _Run:
+    def __init__(self, scenario: Scenario, program: Program, reference: Reference) -> None:
+        self.scenario = scenario
+        self.program = program
+        self.simulation = Simulation(program, reference)
+        # Long enough for any topic's stragglers, so that what is due at T has happened when T is looked at.
+        self.patience = max([*program.disorder.values(), program.order_disorder], default=0)
+        self.channels = sorted({campaign.send.channel for campaign in program.campaigns.values()})
+
+    def failures(self) -> list[Failure]:
+        """Return what did not hold: play everything in the order of arrival, look when it is time to look."""
+        agenda: list[tuple[int, int, int, Given | Expect]] = []
+        agenda += [(given.arrives, 0, place, given) for place, given in enumerate(self.scenario.given)]
+        agenda += [(expect.at + self.patience, 1, place, expect) for place, expect in enumerate(self.scenario.expect)]
+        known: set[str] = set()
+        failed: dict[int, Failure] = {}
+        for instant, _, place, item in sorted(agenda, key=lambda entry: entry[:3]):
+            customers = {self._customer(item)} - known
+            for customer in sorted(customers):
+                known.add(customer)
+                self.simulation.feed(self._agrees(customer, instant))
+            if isinstance(item, Given):
+                self.simulation.advance(max(instant, self.simulation.clock))
+                self._happen(item, place)
+                self.simulation.advance(self.simulation.clock)
+            else:
+                self.simulation.advance(max(instant, self.simulation.clock))
+                expected, happened = self._check(item)
+                if expected not in happened:
+                    failed[place] = self._failure(item, expected, "; ".join(happened))
+        return [failed[place] for place in sorted(failed)]
+
+    def _customer(self, item: Given | Expect) -> str:
+        return item.customer or (self.scenario.given[0].customer if self.scenario.given else "ana")
+
+    def _agrees(self, customer: str, at: int) -> Event:
+        consents = [
+            {"channel": channel, "purpose": "marketing", "granted": True, "at": at - DAY} for channel in self.channels
+        ]
+        return Event(PROFILE, customer, at - DAY, data={"consents": consents})
+
+    def _happen(self, given: Given, place: int) -> None:
+        if given.decided is not None:
+            self._decided(given)
+            return
+        event = Event(given.event, given.customer, given.at, f"given-{place}", 0, place, dict(given.data))
+        self.simulation.feed(event)
+
+    def _decided(self, given: Given) -> None:
+        """Let a campaign hold the slot, as if it had been chosen."""
+        campaign = self.program.campaigns[given.decided or ""]
+        end = given.at + campaign.measure.window
+        customer = self.simulation.customers.setdefault(given.customer, Customer())
+        customer.window = Window(
+            f"given-{given.place.line}", campaign.name, False, "", given.at, end, campaign.cost, self.program.version
+        )
+        customer.fires[SLOT] = end + self.program.order_disorder
+        customer.sent.append((given.at, campaign.send.channel))
+
+    # --- looking ---
+
+    def _check(self, expect: Expect) -> tuple[str, list[str]]:
+        """Return what was expected and what is the case, in the same words."""
+        customer = self._customer(expect)
+        if expect.triggers is not None:
+            sent = [
+                trigger.campaign
+                for trigger in self.simulation.triggers
+                if trigger.action == "send"
+                and trigger.decided_at <= expect.at
+                and (expect.customer is None or trigger.customer_id == expect.customer)
+            ]
+            return f"triggers: [{', '.join(expect.triggers)}]", [f"triggers: [{', '.join(sent)}]"]
+        if expect.moment is not None:
+            wanted = _state(expect.moment, expect.key, expect.state, expect.because, expect.by)
+            return wanted, list(self._moment(customer, expect)) or [f"{expect.moment} is absent"]
+        wanted = _state(expect.campaign or "", expect.key, expect.state, expect.because, expect.by)
+        return wanted, self._campaign(customer, expect) or [f"{expect.campaign} is not_sent"]
+
+    def _moment(self, customer: str, expect: Expect) -> Iterator[str]:
+        """Yield the states of a moment's instances at the instant, newest last."""
+        name, at = expect.moment or "", expect.at
+        # A calendar moment waits for its date from the day the profile is known; it starts when it opens.
+        starts = not isinstance(self.program.moments[name].shape, Calendar)
+        for ended, ended_at in self._ended(customer, name):
+            if expect.key not in (None, ended.moment_key) or (starts and ended.started_at > at):
+                continue
+            state = "waiting" if at < ended.opened_at else "open" if at < ended_at else ended.state
+            yield _state(
+                name, expect.key and ended.moment_key, state, expect.because and ended.reason, expect.by and ended.by
+            )
+        state_of = self.simulation.customers.get(customer)
+        for key, instance in (state_of.instances(name) if state_of is not None else {}).items():
+            if expect.key not in (None, key) or (starts and instance.started > at):
+                continue
+            state = "open" if instance.state == OPEN and instance.due <= at else "waiting"
+            yield _state(name, expect.key and key, state, expect.because and instance.reason, expect.by and instance.by)
+
+    def _ended(self, customer: str, moment: str) -> Iterator[tuple[EndedMoment, int]]:
+        for decision in self.simulation.decisions:
+            if decision.customer_id == customer:
+                yield from ((ended, decision.decided_at) for ended in decision.ended if ended.moment == moment)
+
+    def _campaign(self, customer: str, expect: Expect) -> list[str]:
+        """Return what the last decision up to the instant said of a campaign."""
+        name = expect.campaign or ""
+        last: list[str] = []
+        for decision in self.simulation.decisions:
+            # What is decided while stragglers are waited for belongs to the instant that is looked at.
+            if decision.customer_id != customer or decision.decided_at > expect.at + self.patience:
+                continue
+            if decision.kind == "void" and decision.campaign == name:
+                last = [_state(name, None, "retracted", expect.because and decision.reason, None)]
+            said = [
+                _state(
+                    name,
+                    expect.key and candidate.moment_key,
+                    candidate.reason if candidate.reason in ("chosen", "control") else "not_sent",
+                    expect.because and candidate.reason,
+                    expect.by and candidate.saw,
+                )
+                for candidate in decision.candidates
+                if candidate.campaign == name and expect.key in (None, candidate.moment_key)
+            ]
+            last = said or last
+        return last
+
+    def _failure(self, expect: Expect, expected: str, happened: str) -> Failure:
+        return Failure(self.scenario, expect, expected, happened, tuple(self._timeline(self._customer(expect))))
+
+    def _timeline(self, customer: str) -> Iterator[str]:
+        """Yield the customer's history in order: what was given, what was decided, what waits."""
+        lines: list[tuple[int, str]] = []
+        for given in self.scenario.given:
+            if given.customer == customer:
+                late = "" if given.arrives == given.at else f", arrives {_clock(given.arrives)}"
+                said = f"decided: {given.decided}" if given.decided else f"{given.event} {_told(given.data)}".rstrip()
+                lines.append((given.at, said + late))
+        for decision in self.simulation.decisions:
+            if decision.customer_id != customer:
+                continue
+            what = decision.campaign or "none"
+            lines.append((decision.decided_at, f"=> {decision.kind}: {what} ({decision.reason})"))
+            lines += [
+                (
+                    decision.decided_at,
+                    f"   {ended.moment} {ended.moment_key} {ended.state}: {ended.reason} {ended.by}".rstrip(),
+                )
+                for ended in decision.ended
+            ]
+        state = self.simulation.customers.get(customer)
+        for name in sorted(self.program.moments) if state is not None else ():
+            assert state is not None
+            for key, instance in state.instances(name).items():
+                word = "open since" if instance.state == OPEN else "waits until"
+                lines.append((FOREVER, f"   {name} {key} {word} {_clock(instance.due)}"))
+        yield from (
+            (f"{_clock(at)}  {said}" if at < FOREVER else f"{'':17} {said}")
+            for at, said in sorted(lines, key=lambda line: line[0])
+        )
+
+
+def _state(name: str, key: str | None, state: str, because: str | None, by: str | None) -> str:
+    parts = [
+        name,
+        f"({key})" if key else "",
+        f"is {state}",
+        f"because {because}" if because else "",
+        f"by {by}" if by else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _told(data: Mapping[str, Any]) -> str:
+    said = {name: value for name, value in data.items() if value not in (None, [], False) and name != "consents"}
+    return ", ".join(f"{name} {value}" for name, value in said.items())
+
+
+def _clock(instant: int) -> str:
+    return datetime.fromtimestamp(instant / 1000, UTC).strftime("%Y-%m-%d %H:%MZ")

@@ -1,0 +1,161 @@
+"""Tests that marketers write: what they can say, and what they read when one fails."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from orchestrator.cli import main
+from orchestrator.definitions.load import load
+from orchestrator.definitions.nodes import Problems
+from orchestrator.definitions.scenario_run import Failure, run_scenario
+from orchestrator.definitions.scenarios import parse_scenarios
+from orchestrator.program import Definitions
+from orchestrator.runtime.definitions_folder import read_directory
+
+RETAIL = Path(__file__).resolve().parents[2] / "deploy" / "definitions" / "retail"
+
+
+def retail(zone: str = "Europe/Madrid") -> Definitions:
+    """Return the retail pack for customers who live in a zone unless they say otherwise."""
+    texts = {path: text.replace("America/New_York", zone) for path, text in read_directory(RETAIL).items()}
+    definitions, _ = load(texts)
+    assert definitions is not None
+    return definitions
+
+
+def run(text: str) -> list[Failure]:
+    """Return what fails of a test file."""
+    definitions, problems = retail(), Problems()
+    scenarios = parse_scenarios(text, "a.test.yaml", definitions, problems)
+    assert problems.sorted() == []
+    return [failure for scenario in scenarios for failure in run_scenario(scenario, definitions)]
+
+
+def problems_of(text: str) -> list[str]:
+    """Return what is wrong with a test file."""
+    problems = Problems()
+    parse_scenarios(text, "a.test.yaml", retail(), problems)
+    return [str(problem) for problem in problems.sorted()]
+
+
+CART = '{ at: "2025-03-01T10:00Z", customer: ana, event: cart.item_added, cart_id: c1, sku: A1, cart_total: 40 }'
+
+
+def test_the_sketch_of_the_language_holds() -> None:
+    """The four tests with which the language was designed pass as they were written."""
+    failures = run(f"""
+tests:
+  - name: fires one hour after the last item
+    given:
+      - {CART}
+      - {{ at: "2025-03-01T10:20Z", customer: ana, event: cart.item_added, cart_id: c1, sku: A2, cart_total: 60 }}
+    expect:
+      - {{ at: "2025-03-01T11:19Z", moment: abandoned_cart, is: waiting }}
+      - {{ at: "2025-03-01T11:20Z", moment: abandoned_cart, is: open, key: c1 }}
+  - name: a purchase that arrives late takes the trigger back
+    given:
+      - {CART}
+      - {{ at: "2025-03-01T10:30Z", arrives: "2025-03-01T13:00Z", customer: ana, event: order.placed, cart_id: c1 }}
+    expect:
+      - {{ at: "2025-03-01T11:01Z", campaign: cart_rescue, is: chosen }}
+      - {{ at: "2025-03-01T13:01Z", campaign: cart_rescue, is: retracted }}
+  - name: only one campaign, and it says why not the other
+    given:
+      - {{ at: "2025-03-01T09:00Z", customer: ana, decided: birthday_offer }}
+      - {CART}
+    expect:
+      - {{ at: "2025-03-01T11:00Z", campaign: cart_rescue, is: not_sent, because: slot_held, by: birthday_offer }}
+  - name: one search for shampoo is no reason to follow anybody
+    given:
+      - {{ at: "2025-03-01T10:00Z", customer: ben, event: product.searched, sku: SHAMPOO }}
+    expect:
+      - {{ at: "2025-03-15T10:00Z", triggers: [] }}
+""")
+
+    assert failures == []
+
+
+def test_a_failure_shows_place_expectation_truth_and_the_customers_history() -> None:
+    """What one needs to mend either the test or the definitions is in the failure."""
+    (failure,) = run(f"""tests:
+  - name: too hasty
+    given:
+      - {CART}
+    expect:
+      - {{ at: "2025-03-01T10:59Z", moment: abandoned_cart, is: open }}
+""")
+
+    assert str(failure.expect.place) == "a.test.yaml:6:9"
+    assert failure.expected == "abandoned_cart is open"
+    assert failure.happened == "abandoned_cart is waiting"
+    assert any("cart.item_added" in line for line in failure.timeline)
+
+
+@pytest.mark.parametrize(
+    ("expectation", "truth"),
+    [
+        ("campaign: cart_rescue, is: not_sent", "cart_rescue is chosen"),
+        ("campaign: cart_rescue, is: chosen, key: c2", "cart_rescue is not_sent"),
+        ("campaign: cart_rescue, is: retracted", "cart_rescue is chosen"),
+        ("triggers: []", "triggers: [cart_rescue]"),
+        ("triggers: [cart_rescue, cart_rescue]", "triggers: [cart_rescue]"),
+        ("moment: abandoned_cart, is: absent", "abandoned_cart is acted"),
+        ("moment: lapsed, is: open", "lapsed is absent"),
+    ],
+)
+def test_an_expectation_that_does_not_hold_fails(expectation: str, truth: str) -> None:
+    """No kind of expectation is satisfied by something else."""
+    (failure,) = run(f"""tests:
+  - name: wrong
+    given: [{CART}]
+    expect: [{{ at: "2025-03-01T12:00Z", {expectation} }}]
+""")
+
+    assert failure.happened == truth
+
+
+@pytest.mark.parametrize(
+    ("given", "expect", "problem"),
+    [
+        (CART.replace("cart_id", "cart"), "at: 1h, triggers: []", "3:79: E041 cart.item_added has no property 'cart', did you mean 'cart_id'?"),
+        (CART.replace("item_added", "item_aded"), "at: 1h, triggers: []", "3:62: E040 unknown event 'cart.item_aded', did you mean 'cart.item_added'?"),
+        (CART, "at: 1h, campaign: cart_resque, is: chosen", "4:34: E027 unknown campaign 'cart_resque', did you mean 'cart_rescue'?"),
+        (CART, "at: 1h, moment: abandoned_cart, is: opened", "4:52: E027 unknown state 'opened', did you mean 'open'?"),
+        (CART, "at: soon, triggers: []", "4:20: E024 'soon' is not an instant, write it like 90m after the start, or 2025-03-01T10:00Z"),
+        (CART, "at: 1h", "4:14: E013 expect something about one of 'moment', 'campaign' and 'triggers'"),
+        (CART, "at: 1h, moment: abandoned_cart", "4:14: E011 'is' is missing: one of absent, waiting, open, acted, cancelled, expired, unmet"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_test_file_has_its_place(given: str, expect: str, problem: str) -> None:
+    """A misspelt word in a test is an error with a suggestion, not a test that passes."""
+    found = problems_of(f"tests:\n  - name: wrong\n    given: [{given}]\n    expect: [{{ {expect} }}]\n")
+
+    assert found == [f"a.test.yaml:{problem}"]
+
+
+def test_the_retail_pack_passes_its_own_tests_in_a_second() -> None:
+    """`orchestrator test` on the shipped pack is green and quick."""
+    started = time.monotonic()
+    result = CliRunner().invoke(main, ["test", str(RETAIL)])
+
+    assert result.exit_code == 0, result.output
+    assert " 0 failed" in result.output
+    assert time.monotonic() - started < 1.0
+
+
+def test_the_command_fails_and_says_so_when_a_test_fails(tmp_path: Path) -> None:
+    """Exit code 1, and one line per thing that went wrong."""
+    for path, text in read_directory(RETAIL).items():
+        (tmp_path / Path(path).name).write_text(text)
+    wrong = "tests:\n  - name: never\n    given: []\n    expect: [{ at: 1h, triggers: [cart_rescue] }]\n"
+    (tmp_path / "wrong.test.yaml").write_text(wrong)
+
+    result = CliRunner().invoke(main, ["test", str(tmp_path)])
+
+    assert result.exit_code == 1
+    assert "wrong.test.yaml:4:14: never" in result.output
+    assert "1 failed" in result.output
