@@ -278,7 +278,9 @@ VIOLATIONS: dict[str, tuple[str, Callable[[Schema], None], str, str]] = {
     "field made optional": (
         "campaign_trigger", alter("template", type=["null", "string"]), ".template: the type changed", FORTH,
     ),
-    "field made mandatory": ("decision", alter("campaign", type="string", default=""), ".campaign: the type changed", BACK),
+    "field made mandatory": (
+        "decision", alter("campaign", type="string", default=""), ".campaign: the type changed", BACK,
+    ),
     "symbol removed": (
         "campaign_trigger", alter_type("action", symbols=["send"]), ".action: a symbol was removed or renamed", UNSEEN,
     ),
