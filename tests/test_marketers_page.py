@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from orchestrator.cli import main
@@ -28,14 +29,15 @@ def test_the_files_of_the_page_load_without_a_problem() -> None:
     assert list(definitions.campaigns) == ["cart_rescue"]
 
 
-def test_the_command_of_the_page_accepts_them(tmp_path: Path) -> None:
-    """`orchestrator lint my-pack` exits 0."""
+@pytest.mark.parametrize("command", ["lint", "test"])
+def test_the_commands_of_the_page_accept_them(command: str, tmp_path: Path) -> None:
+    """`orchestrator lint my-pack` and `orchestrator test my-pack` exit 0."""
     for name, text in pack().items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
-    result = CliRunner().invoke(main, ["lint", str(tmp_path / "my-pack")])
+    result = CliRunner().invoke(main, [command, str(tmp_path / "my-pack")])
 
     assert result.exit_code == 0, result.output
 

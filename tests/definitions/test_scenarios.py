@@ -1,5 +1,7 @@
 """Tests that marketers write: what they can say, and what they read when one fails."""
 
+# ruff: noqa: E501 (messages are compared whole)
+
 from __future__ import annotations
 
 import time
