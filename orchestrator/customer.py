@@ -1,8 +1,8 @@
 """What we know: one customer's state, its sections decoded only when touched, and its versioned bytes.
 
-The layout was decided by measuring it at 1.5 KB per customer (`bench/state_layout.py`, docs/decisions.md): the core is
-decoded whole, every feature and every moment's instances stay raw msgpack until something asks for them, and what was
-not touched is written back as it came.
+The layout was decided by measuring it (`bench/state_layout.py`, docs/decisions.md): the core is decoded whole, every
+feature and every moment's instances stay raw msgpack until something asks for them, and what was not touched is written
+back as it came.
 """
 
 from __future__ import annotations
