@@ -13,6 +13,7 @@ import click
 from confluent_kafka.admin import AdminClient
 
 from orchestrator.cli.asyncapi import asyncapi
+from orchestrator.cli.topics_render import render
 from orchestrator.runtime import settings as environment
 from orchestrator.runtime import topic_admin
 from orchestrator.runtime.connection import connect
@@ -26,6 +27,7 @@ def topics() -> None:
 
 
 topics.add_command(asyncapi)
+topics.add_command(render)
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,0 +1,1 @@
+"""What is deployed: chart, manifests, alerts and dashboard; `python -m tests.deploy` renews what is generated."""

@@ -1,0 +1,446 @@
+"""The chart renders what Kubernetes accepts, says no to what would go wrong, and sets only what workers read."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+import orchestrator
+from orchestrator.runtime import settings as environment
+from orchestrator.runtime.topics import load as load_topics
+from tests.deploy import generated, helm
+from tests.deploy.helm import Document
+
+OLDEST, NEWEST = "1.27", "1.37"
+NOT_KUBERNETES = ("monitoring.coreos.com/", "keda.sh/")
+SETS = list(generated.SETS)
+SECRETS = {"SASL_PASSWORD", "WEB_TOKEN"}
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, list[Document]]:
+    """Return the manifests of every set of values."""
+    return {name: helm.documents(helm.template(path)) for name, path in generated.SETS.items()}
+
+
+def of_kind(documents: list[Document], kind: str, component: str = "") -> Document:
+    """Return the one manifest of a kind, of a role where there are two."""
+    [found] = [
+        document
+        for document in documents
+        if document["kind"] == kind
+        and component in ("", document["metadata"].get("labels", {}).get("app.kubernetes.io/component"))
+    ]
+    return found
+
+
+def pods(documents: list[Document]) -> Iterator[Document]:
+    """Yield the pod specifications with their metadata."""
+    for document in documents:
+        if document["kind"] in ("StatefulSet", "Deployment"):
+            yield document["spec"]["template"]
+
+
+def test_there_are_four_sets_of_values() -> None:
+    """Default, static with SASL over TLS, dynamic with KEDA, and a small one for development."""
+    assert SETS == ["default", "dynamic-keda", "minimal-dev", "static-sasl-ssl"]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_rendering_is_as_read_and_approved(name: str) -> None:
+    """A change of the chart shows as a change of what is deployed."""
+    assert helm.template(generated.SETS[name]) == generated.golden(name), "read it, then: python -m tests.deploy"
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_lint_finds_nothing(name: str) -> None:
+    """`helm lint --strict` is clean but for the advice to draw an icon."""
+    arguments = ("--strict", "--kube-version", helm.KUBERNETES, "--values", str(generated.SETS[name]))
+    said = helm.run("lint", str(helm.CHART), *arguments)
+
+    assert "0 chart(s) failed" in said
+    assert re.findall(r"\[(?!INFO\] Chart.yaml: icon)\w+\].*", said) == []
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("name", SETS)
+def test_kubernetes_accepts_what_is_rendered(rendered: dict[str, list[Document]], name: str, version: str) -> None:
+    """Every manifest is of Kubernetes' schema, with no field that it does not know."""
+    for document in rendered[name]:
+        if not document["apiVersion"].startswith(NOT_KUBERNETES):
+            kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_a_field_that_kubernetes_does_not_know_is_noticed(rendered: dict[str, list[Document]]) -> None:
+    """The validation above can fail."""
+    [pod, *_] = pods(rendered["default"])
+    broken = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod["spec"] | {"enableLinks": 1}}
+
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, NEWEST, strict=True)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_only_settings_are_set(rendered: dict[str, list[Document]], name: str) -> None:
+    """A variable that nothing reads would be refused at the start."""
+    known = {setting.variable for setting in environment.SETTINGS}
+    named = {
+        entry["name"] for pod in pods(rendered[name]) for each in pod["spec"]["containers"] for entry in each["env"]
+    }
+
+    assert named - known == set()
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_workers_accept_the_environment(
+    rendered: dict[str, list[Document]], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each role starts with what the chart gives it: values, secrets and folders fit together."""
+    monkeypatch.chdir(helm.ROOT)
+    for file in ("password", "ca.crt", "tls.crt", "tls.key"):
+        (tmp_path / file).write_text("secret")
+    for pod in pods(rendered[name]):
+        [container] = pod["spec"]["containers"]
+        given = dict(resolved(container, tmp_path))
+
+        settings = environment.load(given, hostname="journey-orchestrator-engine-12", required=("BOOTSTRAP_SERVERS",))
+
+        assert settings.ordinal == 12
+        assert settings.web_host == "0.0.0.0"
+        assert settings.static_membership is (name == "static-sasl-ssl" and container["name"] == "journey-engine")
+
+
+def resolved(container: Document, secrets: Path) -> Iterator[tuple[str, str]]:
+    """Yield the variables of a container as its process sees them, with its mounts in other places."""
+    for entry in container["env"]:
+        if "valueFrom" in entry:
+            kind = next(iter(entry["valueFrom"]))
+            url = entry["name"].endswith("_URL")
+            yield entry["name"], "pod-12" if kind == "fieldRef" else "https://u:p@registry:8081" if url else "token"
+            continue
+        value = entry["value"].replace("/run/secrets/kafka", str(secrets))
+        if entry["name"] == "ORCHESTRATOR_DEFINITIONS":
+            value = str(helm.ROOT / "deploy" / "definitions" / "retail")
+        yield entry["name"], value
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_secrets_are_files_and_never_arguments(rendered: dict[str, list[Document]], name: str) -> None:
+    """No secret is in an argument or a plain value, and what is mounted is read by its owner only."""
+    for pod in pods(rendered[name]):
+        [container] = pod["spec"]["containers"]
+        assert container["args"][:2] == ["worker", "--role"]
+        assert len(container["args"]) == 3
+        plain = {entry["name"].removeprefix("ORCHESTRATOR_") for entry in container["env"] if "value" in entry}
+        assert plain & SECRETS == set()
+        mounted = [volume["projected"] for volume in pod["spec"]["volumes"] if "projected" in volume]
+        assert all(volume["defaultMode"] == 0o440 for volume in mounted)
+        assert ("static" in name or "keda" in name) is bool(mounted)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_pods_are_locked_down(rendered: dict[str, list[Document]], name: str) -> None:
+    """Not root, nothing to write but their volumes, no links to services and no token of Kubernetes."""
+    for pod in pods(rendered[name]):
+        spec = pod["spec"]
+        [container] = spec["containers"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["enableServiceLinks"] is False
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["terminationGracePeriodSeconds"] >= 90
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {"/state", "/tmp"} <= {mount["mountPath"] for mount in container["volumeMounts"]}
+        assert container["resources"]["limits"].keys() == {"memory"}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_only_the_heartbeat_can_kill_a_worker(rendered: dict[str, list[Document]], name: str) -> None:
+    """Lag and restoring make a worker not ready; they never restart it once it has started."""
+    for pod in pods(rendered[name]):
+        [container] = pod["spec"]["containers"]
+        probes = {kind: container[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")}
+        assert {kind: probe["httpGet"]["path"] for kind, probe in probes.items()} == {
+            "startup": "/readyz",
+            "readiness": "/readyz",
+            "liveness": "/healthz",
+        }
+        assert probes["startup"]["periodSeconds"] * probes["startup"]["failureThreshold"] == 3_600
+
+
+def test_engines_are_a_set_of_volumes_that_start_together(rendered: dict[str, list[Document]]) -> None:
+    """Each has its volume, all restore at once, and one at a time may be taken away."""
+    documents = rendered["default"]
+    spec = of_kind(documents, "StatefulSet")["spec"]
+    service = of_kind(documents, "Service", "engine")
+
+    assert (spec["replicas"], spec["podManagementPolicy"]) == (3, "Parallel")
+    assert [claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]] == ["journey-state"]
+    assert spec["serviceName"] == service["metadata"]["name"]
+    assert (service["spec"]["clusterIP"], service["spec"]["publishNotReadyAddresses"]) == ("None", True)
+    assert of_kind(documents, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    assert [each["topologyKey"] for each in spec["template"]["spec"]["topologySpreadConstraints"]] == [
+        "topology.kubernetes.io/zone",
+        "kubernetes.io/hostname",
+    ]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_pod_keeps_its_ordinal_and_its_instance(rendered: dict[str, list[Document]], name: str) -> None:
+    """The ordinal is the end of the host name, so that must fit; the instance is the pod's name."""
+    [container] = of_kind(rendered[name], "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    given = {entry["name"]: entry for entry in container["env"]}
+
+    assert given["ORCHESTRATOR_INSTANCE"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert "ORCHESTRATOR_ORDINAL" not in given
+
+
+def test_a_long_name_leaves_room_for_the_ordinal() -> None:
+    """A host name is cut off after 63 characters."""
+    documents = helm.documents(helm.template(generated.SETS["minimal-dev"], name="r" * 53))
+    name = of_kind(documents, "StatefulSet")["metadata"]["name"]
+
+    assert len(f"{name}-9999") <= 63
+
+
+def test_a_changed_definition_restarts_the_engines() -> None:
+    """The pods' annotation follows the files, and nothing else of the chart does."""
+
+    def checksum(*sets: str) -> str:
+        documents = helm.documents(helm.template(generated.SETS["static-sasl-ssl"], sets=sets))
+        template = of_kind(documents, "StatefulSet")["spec"]["template"]
+        return str(template["metadata"]["annotations"]["checksum/definitions"])
+
+    assert checksum() == checksum('settings.LOG_LEVEL="debug"')
+    assert checksum() != checksum('definitions.files={"moments.yaml":"moments: {}"}')
+
+
+def test_definitions_arrive_as_they_were_written() -> None:
+    """The ConfigMap holds every file to the last character."""
+    text = "  indented: first\nname: 'Café'   \n\nlast: \"no end of line\""
+    sets = (f"definitions.files={json.dumps({'moments.yaml': text})}",)
+
+    documents = helm.documents(helm.template(generated.SETS["static-sasl-ssl"], sets=sets))
+
+    assert of_kind(documents, "ConfigMap")["data"]["moments.yaml"] == text
+
+
+def test_files_of_the_chart_become_definitions(tmp_path: Path) -> None:
+    """Who puts YAML files into files/definitions needs no values for them; the README there is none."""
+    shutil.copytree(helm.CHART, tmp_path / "chart")
+    shipped = helm.ROOT / "deploy" / "definitions" / "retail"
+    for path in shipped.glob("*.yaml"):
+        shutil.copy(path, tmp_path / "chart" / "files" / "definitions")
+
+    text = helm.run(
+        "template",
+        "journey",
+        str(tmp_path / "chart"),
+        *("--kube-version", helm.KUBERNETES, "--set", "kafka.bootstrapServers=kafka:9092"),
+    )
+
+    data = of_kind(helm.documents(text), "ConfigMap")["data"]
+    assert data == {path.name: path.read_text(encoding="utf-8") for path in shipped.glob("*.yaml")}
+
+
+def test_keda_scales_by_every_input_and_never_to_zero(rendered: dict[str, list[Document]]) -> None:
+    """Each input counts, under its prefix; the StatefulSet leaves the number to KEDA."""
+    documents = rendered["dynamic-keda"]
+    spec = of_kind(documents, "ScaledObject")["spec"]
+    topics = load_topics(helm.ROOT / "topics.yaml")
+
+    assert "replicas" not in of_kind(documents, "StatefulSet")["spec"]
+    assert spec["scaleTargetRef"]["name"] == of_kind(documents, "StatefulSet")["metadata"]["name"]
+    assert spec["minReplicaCount"] >= 1
+    assert [each["metadata"]["topic"] for each in spec["triggers"]] == [topic.name for topic in topics.inputs]
+    assert all(isinstance(value, str) for each in spec["triggers"] for value in each["metadata"].values())
+
+
+def test_keda_logs_in_as_the_engine_does() -> None:
+    """With SASL it is told mechanism and user, and takes the password from the same Secret."""
+    sets = (
+        'kafka.securityProtocol="sasl_ssl"',
+        'kafka.topicPrefix="test-"',
+        'engine.kafkaUser={"username":"e","passwordSecret":{"name":"engine-secret"},"certificateSecret":{"name":""}}',
+        "control.enabled=false",
+    )
+
+    documents = helm.documents(helm.template(generated.SETS["dynamic-keda"], sets=sets))
+
+    login = of_kind(documents, "TriggerAuthentication")["spec"]
+    assert login["env"] == [
+        {"parameter": "username", "name": "ORCHESTRATOR_SASL_USERNAME", "containerName": "journey-engine"}
+    ]
+    assert login["secretTargetRef"][0] == {"parameter": "password", "name": "engine-secret", "key": "password"}
+    trigger = of_kind(documents, "ScaledObject")["spec"]["triggers"][0]["metadata"]
+    assert (trigger["sasl"], trigger["tls"], trigger["topic"]) == ("scram_sha512", "enable", "test-clickstream")
+
+
+def test_the_network_is_closed_but_for_what_is_needed(rendered: dict[str, list[Document]]) -> None:
+    """In come scrapes, and to control its readers; out go names, brokers and the registry."""
+    engine = of_kind(rendered["static-sasl-ssl"], "NetworkPolicy", "engine")["spec"]
+    control = of_kind(rendered["static-sasl-ssl"], "NetworkPolicy", "control")["spec"]
+
+    assert engine["policyTypes"] == ["Ingress", "Egress"]
+    assert len(engine["ingress"][0]["from"]) == 1
+    assert len(control["ingress"][0]["from"]) == 2
+    ports = {port["port"] for rule in engine["egress"] for port in rule["ports"]}
+    assert ports == {53, 9094, 8081}
+    keda = of_kind(rendered["dynamic-keda"], "NetworkPolicy", "engine")["spec"]
+    assert {port["port"] for rule in keda["egress"] for port in rule["ports"]} == {53, 9093, 443}
+
+
+def test_alerts_are_those_that_were_tested(rendered: dict[str, list[Document]]) -> None:
+    """The PrometheusRule has every alert of the alert file, with links that lead to the runbooks."""
+    tested = yaml.safe_load(generated.ALERTS.read_text(encoding="utf-8"))["groups"]
+    rules = of_kind(rendered["static-sasl-ssl"], "PrometheusRule")["spec"]["groups"]
+
+    assert generated.ALERTS_COPY.read_text(encoding="utf-8") == generated.ALERTS.read_text(encoding="utf-8")
+    links = [rule["annotations"].pop("runbook_url") for group in rules for rule in group["rules"]]
+    was = [rule["annotations"].pop("runbook_url") for group in tested for rule in group["rules"]]
+    assert rules == tested
+    assert links == [f"https://git.example.com/journey/blob/main/{link}" for link in was]
+
+
+def test_workers_are_scraped(rendered: dict[str, list[Document]]) -> None:
+    """The ServiceMonitor selects both services by their labels, at their port's name."""
+    documents = rendered["static-sasl-ssl"]
+    monitor = of_kind(documents, "ServiceMonitor")["spec"]
+    services = [document for document in documents if document["kind"] == "Service"]
+
+    assert len(services) == 2
+    for service in services:
+        assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+        assert service["spec"]["ports"][0]["name"] == monitor["endpoints"][0]["port"]
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+REFUSED_BY_THE_SCHEMA = {
+    "keda to zero": ("keda.minReplicas=0", "'/keda/minReplicas': minimum: got 0, want 1"),
+    "keda without a topic": ("keda.topics=[]", "'/keda/topics': minItems"),
+    "an unknown membership": ('membership="sticky"', "'/membership': value must be one of 'static', 'dynamic'"),
+    "a short grace": ("engine.terminationGracePeriodSeconds=30", "minimum: got 30, want 90"),
+    "an unknown value": ('kafka.bootstrapServer="x:1"', "additional properties 'bootstrapServer' not allowed"),
+    "an unknown setting": ('settings.COMIT_INTERVAL="1s"', "additional properties 'COMIT_INTERVAL' not allowed"),
+    "a setting of the chart": ('settings.WEB_HOST="x"', "additional properties 'WEB_HOST' not allowed"),
+    "a setting without unit": ('settings.COMMIT_INTERVAL="200"', "does not match pattern"),
+    "an address without port": ('kafka.bootstrapServers="kafka"', "does not match pattern"),
+    "no engine": ("engine.replicas=0", "minimum: got 0, want 1"),
+    "root": ("podSecurityContext.runAsUser=0", "'/podSecurityContext/runAsUser': 'not' failed"),
+    "maybe root": ("podSecurityContext.runAsNonRoot=false", "value must be true"),
+    "a mechanism of its own": ('kafka.saslMechanism="GSSAPI"', "value must be one of 'PLAIN'"),
+    "a tag as digest": ('image.digest="latest"', "does not match pattern"),
+    "a definition that is no YAML": ('definitions.files={"a.json":""}', "does not match pattern"),
+}
+REFUSED_BY_THE_CHART = {
+    "no broker": ('kafka.bootstrapServers=""', "kafka.bootstrapServers is not set"),
+    "static with keda": ("keda.enabled=true", "membership is static and keda.enabled is true"),
+    "more engines than partitions": ("engine.replicas=49", "49 engines are more than kafka.partitions 48"),
+    "no password": ('engine.kafkaUser.passwordSecret.name=""', "engine.kafkaUser needs username and passwordSecret"),
+    "a password for nobody": ('kafka.securityProtocol="ssl"', "engine.kafkaUser has a password"),
+    "trust without tls": ('kafka.securityProtocol="sasl_plaintext"', "kafka.caSecret is set, but"),
+    "two registries": ('schemaRegistry.url="http://r"', "are both set: keep one"),
+    "definitions twice": ('definitions.configMap="x"', "more than one place"),
+    "no definitions": ("definitions.files={}", "no definitions: put YAML files"),
+}
+
+
+@pytest.mark.parametrize(("value", "said"), REFUSED_BY_THE_SCHEMA.values(), ids=REFUSED_BY_THE_SCHEMA)
+def test_the_schema_refuses(value: str, said: str) -> None:
+    """A value that is wrong by itself is named with its place."""
+    with pytest.raises(helm.RefusedError, match=re.escape(said)):
+        helm.template(generated.SETS["static-sasl-ssl"], sets=(value,))
+
+
+@pytest.mark.parametrize(("value", "said"), REFUSED_BY_THE_CHART.values(), ids=REFUSED_BY_THE_CHART)
+def test_the_chart_refuses(value: str, said: str) -> None:
+    """Values that do not go together are refused with what to do."""
+    with pytest.raises(helm.RefusedError, match=re.escape(said)):
+        helm.template(generated.SETS["static-sasl-ssl"], sets=(value,))
+
+
+def test_keda_has_room_between_its_limits() -> None:
+    """The least is not more than the most, and the most not more than partitions."""
+    for value, said in (("keda.minReplicas=30", "more than keda.maxReplicas"), ("keda.maxReplicas=49", "49 engines")):
+        with pytest.raises(helm.RefusedError, match=said):
+            helm.template(generated.SETS["dynamic-keda"], sets=(value,))
+
+
+def test_a_password_in_a_url_is_refused() -> None:
+    """It would be readable in the StatefulSet."""
+    with pytest.raises(helm.RefusedError, match=r"schemaRegistry.url carries a password"):
+        helm.template(generated.SETS["default"], sets=('schemaRegistry.url="https://u:p@registry"',))
+
+
+# --- values, their schema and their table -----------------------------------------------------------------------------
+
+
+def test_every_value_is_described_and_every_description_has_a_value() -> None:
+    """Schema and values.yaml name the same, so that neither can forget."""
+    described = {path for path, _ in generated.leaves(generated.schema())}
+    optional = {path for path in described if path.startswith("settings.")} | {"global"}
+
+    assert {path for path in described - optional if generated.value_at(path) is None} == set()
+    assert set(paths(generated.values(), described)) - described == {"settings"}
+    assert [path for path, part in generated.leaves(generated.schema()) if not part.get("description")] == []
+
+
+def paths(node: dict[str, Any], known: set[str], name: str = "") -> Iterator[str]:
+    """Yield the paths of values, down to where the schema names no parts."""
+    for key, part in node.items():
+        path = f"{name}.{key}" if name else key
+        if isinstance(part, dict) and path not in known and part:
+            yield from paths(part, known, path)
+        else:
+            yield path
+
+
+def test_the_table_of_values_is_current() -> None:
+    """The README tells every value."""
+    assert generated.README.read_text(encoding="utf-8") == generated.readme(), "run python -m tests.deploy"
+
+
+def test_settings_of_the_schema_are_settings() -> None:
+    """What may be given under `settings` is read by workers, and set by nothing else in the chart."""
+    allowed = set(generated.schema()["properties"]["settings"]["properties"])
+    known = {setting.name for setting in environment.SETTINGS}
+    helpers = "".join(path.read_text(encoding="utf-8") for path in (helm.CHART / "templates").glob("*"))
+
+    assert allowed <= known
+    assert allowed & set(re.findall(r"ORCHESTRATOR_([A-Z_]+),", helpers)) == set()
+
+
+def test_partitions_and_inputs_are_those_of_topics_yaml() -> None:
+    """The chart's defaults agree with the topics the image ships."""
+    topics = load_topics(helm.ROOT / "topics.yaml")
+
+    assert generated.value_at("kafka.partitions") == topics.partitions
+    assert generated.value_at("keda.topics") == [topic.name for topic in topics.inputs]
+
+
+def test_the_chart_has_the_versions_number() -> None:
+    """The image it asks for is the one of this version."""
+    chart = yaml.safe_load((helm.CHART / "Chart.yaml").read_text(encoding="utf-8"))
+
+    assert (chart["version"], chart["appVersion"]) == (orchestrator.__version__, orchestrator.__version__)
+
+
+def test_volumes_and_users_are_those_of_the_image() -> None:
+    """State is where the image expects it, under the user that the image has."""
+    image = (helm.ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+
+    assert f"USER {generated.value_at('podSecurityContext')['runAsUser']}" in image
+    assert "ORCHESTRATOR_STATE_DIR=/state" in image
