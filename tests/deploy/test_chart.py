@@ -24,6 +24,8 @@ NOT_KUBERNETES = ("monitoring.coreos.com/", "keda.sh/")
 SETS = list(generated.SETS)
 SECRETS = {"SASL_PASSWORD", "WEB_TOKEN"}
 
+pytestmark = pytest.mark.timeout(helm.BUILD_SECONDS + 60)  # the first test of a machine may build helm
+
 
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, list[Document]]:
