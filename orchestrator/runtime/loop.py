@@ -15,7 +15,6 @@ worker's thread, the simulator and the fault tests all drive this code. The rule
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +27,7 @@ from orchestrator.runtime.inbox import Inbox
 from orchestrator.runtime.outbox import Headers
 from orchestrator.runtime.partition import Deciding, Partition, Tally
 from orchestrator.runtime.reference_reader import ReferenceReader
-from orchestrator.runtime.restore import Restorer
+from orchestrator.runtime.restore import Restorer, wake
 from orchestrator.runtime.state_store import META_KEY, Meta, StateStore, meta_to_bytes
 
 FENCED = 75
@@ -505,11 +504,7 @@ class Loop:
         self.partitions[number] = Partition(number, store, meta, inbox, self._deciding, self.tally, cache)
         read = [TopicPartition(topic, number) for topic in self._topics]
         self._consumer.resume(read)
-        # While all was paused, the client's threads sleep, for up to a second and through a resume; a question that
-        # goes to the same broker wakes them. The answer is of no interest.
-        for where in read:
-            with suppress(KafkaException):
-                self._consumer.get_watermark_offsets(where, timeout=0.001)
+        wake(self._consumer, read)
 
     def _on_revoke(self, consumer: Consumer, revoked: Sequence[TopicPartition]) -> None:
         """Commit what is decided while the partitions are still ours, then let go of them."""

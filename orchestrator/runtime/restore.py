@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,17 @@ class _Restoring:
     end: int
     batch: Batch
     pending: dict[bytes, int]  # due instants of what the batch holds
+
+
+def wake(consumer: Consumer, partitions: Iterable[TopicPartition]) -> None:
+    """Let a consumer that had nothing to read fetch these partitions at once.
+
+    The client's threads sleep up to a second when nothing is to be fetched, through an assignment or a resume; a
+    question that goes to the same broker wakes them. The answer is of no interest.
+    """
+    for where in partitions:
+        with suppress(KafkaException):
+            consumer.get_watermark_offsets(where, timeout=0.001)
 
 
 class Restorer:
@@ -71,7 +83,9 @@ class Restorer:
         start = meta.changelog
         self._restoring[number] = _Restoring(store, meta, fresh, start, start, high, store.batch(), {})
         if start < high:
-            self._consumer.incremental_assign([TopicPartition(self._topic, number, start)])
+            where = TopicPartition(self._topic, number, start)
+            self._consumer.incremental_assign([where])
+            wake(self._consumer, [where])
 
     @property
     def left(self) -> int:

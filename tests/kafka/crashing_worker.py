@@ -1,7 +1,7 @@
 """The real worker, which kills itself with SIGKILL at the n-th pass of a named point of the loop.
 
 ``CRASH_POINT`` and ``CRASH_PASS`` say where; without them it is an ordinary worker. ``SMALL_BATCHES`` makes it consume
-few records at a time, so that a small stream takes many transactions.
+and restore few records at a time, so that a small stream takes many transactions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ def main() -> int:
     """Run until a signal comes or the point is reached."""
     point, fatal_pass = os.environ.get("CRASH_POINT"), int(os.environ.get("CRASH_PASS", "0"))
     passes = count(1)
-    loop.BATCH_RECORDS = int(os.environ.get("SMALL_BATCHES", loop.BATCH_RECORDS))
+    if small := os.environ.get("SMALL_BATCHES"):
+        loop.BATCH_RECORDS = loop.RESTORE_RECORDS = int(small)
 
     def probe(passed: str) -> None:
         if passed == point and next(passes) == fatal_pass:

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from orchestrator.audit import AuditReport
@@ -48,11 +50,8 @@ class Run:
         name: str,
         bootstrap: str,
         folder: Path,
-        *,
         inputs: str,
-        definitions: Path = RETAIL,
-        partitions: int = 4,
-        **more: str,
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Declare the topics; `inputs` is the prefix of every topic, and our outputs are called after the run too.
 
@@ -69,22 +68,23 @@ class Run:
             "STATE_DIR": str(self.folder / "state"),
             "TOPICS": str(declared),
             "SCHEMAS": str(ROOT / "schemas"),
-            "DEFINITIONS": str(definitions),
+            "DEFINITIONS": str(RETAIL),
             "TOPIC_PREFIX": inputs,
-            "PARTITIONS": str(partitions),
+            "PARTITIONS": "4",
             "REPLICATION": "1",
             "BARRIERS": "replay",
             "TRANSACTION_TIMEOUT": "10s",
             "COMMIT_INTERVAL": "20ms",
             "STATIC_MEMBERSHIP": "true",
             "WEB_PORT": "0",
-            "LOG_LEVEL": "warning",
+            "LOG_LEVEL": "info",
             **more,
         }
         self.settings: Settings = environment.load(self.environment(0))
         self.topics: Topics = topics_of(self.settings)
         self.codec: Codec = codec_of(self.settings)
         self.client = {**client_config(self.settings), "log_level": 0}
+        self._workers: list[Worker] = []
         self._admin = AdminClient(self.client)
         apply(self._admin, self.topics)
         wait_for(self._has_leaders, "the leaders of new topics")
@@ -108,7 +108,15 @@ class Run:
 
     def start(self, ordinal: int = 0, *, crash: Mapping[str, str] | None = None, **more: str) -> Worker:
         """Start a worker; `crash` says where it is to kill itself, see crashing_worker."""
-        return Worker({**self.environment(ordinal, **more), **(crash or {})}, self.folder / f"worker-{ordinal}.log")
+        variables = {**self.environment(ordinal, **more), **(crash or {})}
+        worker = Worker(variables, self.folder / f"worker-{ordinal}.log")
+        self._workers.append(worker)
+        return worker
+
+    def close(self) -> None:
+        """Leave no process behind, whatever has failed."""
+        for worker in self._workers:
+            worker.kill()
 
     def replay(self, arrivals: Iterable[Arrival], until: int, *, barrier_every: int) -> int:
         """Fill the inputs and the clock; return how many records there are."""
@@ -116,19 +124,58 @@ class Run:
 
     def decided(self) -> int:
         """Return how many records of the clock topic the group has committed, over all partitions."""
-        wanted = [TopicPartition(self.topics.clock.name, number) for number in range(self.topics.partitions)]
+        clock = self.topics.clock.name
+        offsets = self._offsets([TopicPartition(clock, number) for number in range(self.topics.partitions)])
+        return sum(max(0, where.offset) for where in offsets)
+
+    def committed(self) -> dict[tuple[str, int], int]:
+        """Return every offset the group has committed, by topic without prefix and partition; -1 where none."""
+        read = (*self.topics.inputs, self.topics.profiles)
+        wanted = [TopicPartition(topic.name, number) for topic in read for number in range(topic.partitions)]
+        return {
+            (self.topics.plain_name(where.topic), where.partition): max(-1, where.offset)
+            for where in self._offsets(wanted)
+        }
+
+    def _offsets(self, wanted: list[TopicPartition]) -> list[TopicPartition]:
         asked = [ConsumerGroupTopicPartitions(self.settings.group, wanted)]
-        (answer,) = self._admin.list_consumer_group_offsets(asked, require_stable=False).values()
-        return sum(max(0, where.offset) for where in answer.result(PATIENCE).topic_partitions)
+        (answer,) = self._answer(lambda: self._admin.list_consumer_group_offsets(asked, require_stable=False))
+        return list(answer.topic_partitions)
+
+    def _answer(self, question: Callable[[], dict[Any, Future[Any]]]) -> list[Any]:
+        """Ask again while the group's coordinator is not ready, as in a broker that has just started."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return [answer.result(PATIENCE) for answer in question().values()]
+            except KafkaException:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def members(self) -> dict[str, set[int]]:
+        """Return the partitions of the clock topic that each worker has now, by its name."""
+        (answer,) = self._answer(lambda: self._admin.describe_consumer_groups([self.settings.group]))
+        clock = self.topics.clock.name
+        return {
+            member.client_id: {where.partition for where in member.assignment.topic_partitions if where.topic == clock}
+            for member in answer.members
+        }
 
     def barriers(self) -> int:
         """Return the end of the clock topic, over all partitions."""
         return sum(span.end for span in topic_spans(self.client, self.topics.clock.name).values())
 
-    def finish(self, *, crash: Mapping[str, str] | None = None, **more: str) -> None:
+    def finish(self, *, crash: Mapping[str, str] | None = None) -> None:
         """Let one worker decide everything that is left, and stop it."""
-        with self.start(crash=crash, **more) as worker:
-            self.wait_until_finished(worker)
+        worker = self.start(crash=crash)
+        self.wait_until_finished(worker)
+        assert worker.stop() == 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether every barrier of the clock topic was decided."""
+        return self.decided() >= self.barriers()
 
     def wait_until_finished(self, *workers: Worker, patience: float = PATIENCE) -> None:
         """Wait until every barrier of the clock topic was decided; a worker that ends before that is an error."""
@@ -163,7 +210,7 @@ class Run:
 
 
 class Worker:
-    """One worker's process; `with` ends it, in good order unless it is gone already."""
+    """One worker's process."""
 
     def __init__(self, variables: Mapping[str, str], log: Path) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRATOR_")}
@@ -178,13 +225,6 @@ class Worker:
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self.stop()
 
     @property
     def running(self) -> bool:
