@@ -292,6 +292,8 @@ class Sender:
                 "group.id": group,
                 # After a restart its partitions are waiting for it; and two senders of one name are told.
                 "group.instance.id": name,
+                # A trigger is worth little when it is late: a dead sender's partitions go to another soon.
+                "session.timeout.ms": "10000",
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
@@ -309,8 +311,13 @@ class Sender:
         if uncertain:
             doing = "sent again under the same keys" if self._repeat else "left as unknown: ask the provider"
             say(f"{uncertain} messages were being sent when {self._name} ended; they are {doing}")
-        self._consumer.subscribe([self._triggers])
-        last = time.monotonic()
+        last = float("inf")  # waiting for partitions is not being idle
+
+        def on_assign(*_: object) -> None:
+            nonlocal last
+            last = time.monotonic()
+
+        self._consumer.subscribe([self._triggers], on_assign=on_assign)
         try:
             while not self.stopping:
                 if self._read() + self._send_queued() + self._report():

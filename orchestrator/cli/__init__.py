@@ -17,6 +17,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": ("orchestrator.cli.test:test", "Run the tests that lie beside definitions."),
     "why": ("orchestrator.cli.why:why", "Show every decision about a customer with its reasons."),
     "audit": ("orchestrator.cli.audit:audit", "Prove the promises from the output topics alone."),
+    "dead-letters": (
+        "orchestrator.cli.dead_letters:dead_letters",
+        "List, show and redrive records that could not be used.",
+    ),
     "topics": ("orchestrator.cli.topics:topics", "Compare, create and verify the topics of topics.yaml."),
     "worker": ("orchestrator.cli.worker:worker", "Run the engine or the control role, as Kubernetes does."),
 }

@@ -38,6 +38,8 @@ class Record:
     headers: tuple[tuple[str, bytes | None], ...]
     partition: int
     offset: int
+    timestamp: int
+    """Milliseconds, as the broker or the producer set it; event time is in the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,7 @@ class _Reader:
 def _record(message: Message, partition: int, offset: int) -> Record:
     given = cast("list[tuple[str, str | bytes | None]]", message.headers() or [])
     headers = tuple((name, _bytes(value)) for name, value in given)
-    return Record(_bytes(message.key()), _bytes(message.value()), headers, partition, offset)
+    return Record(_bytes(message.key()), _bytes(message.value()), headers, partition, offset, message.timestamp()[1])
 
 
 def _bytes(value: str | bytes | None) -> bytes | None:
