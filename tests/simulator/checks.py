@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -159,6 +160,8 @@ class _Checks:
     def _truth(self, barriers: list[list[Used]]) -> None:
         """No barrier may leave out a record that was there at its instant, committed by then or not."""
         for number, used in enumerate(barriers):
+            if any(later.time < earlier.time for earlier, later in pairwise(used)):
+                self._found.append(f"barrier: the clock of partition {number} went back")
             for topic in sources_of(topics()):
                 entries = self._kafka.logs[topic.name, number].entries
                 for barrier in used:

@@ -91,6 +91,12 @@ class FakeConsumer:
         """Whether the coordinator expects to hear of this consumer."""
         return bool(self._member)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the coordinator counts this consumer, with the assignment it knows of, among its members."""
+        member = self._group.members.get(self._member)
+        return member is not None and member.joined and self._generation == self._group.generation
+
     def expire(self) -> None:
         """Let the coordinator forget the member: nobody heard of it for a session. The client does not know."""
         self._group.leave(self._member)
@@ -112,6 +118,7 @@ class FakeConsumer:
         if self._member and late and self._member in group.members:
             group.leave(self._member)
             self._waiting.append(_failure(KafkaError._MAX_POLL_EXCEEDED, "Application maximum poll interval exceeded"))
+            return False  # the client tells of it first, and of what was lost at the next call
         self._notice()
         if self._member and group.is_fenced(self._member):
             text = "Fatal error: Broker: Static consumer fenced by other consumer with same group.instance.id"

@@ -17,7 +17,7 @@ TRANSACTION = 12 * SECOND
 MAX_POLL = 20 * SECOND
 
 KILL, STOP, STALL, TWIN, REPLY = "kill", "stop", "stall", "twin", "reply"
-JOIN, LEAVE, SLOW_TOPIC, SLOW_MARKERS = "join", "leave", "slow topic", "slow markers"
+JOIN, LEAVE, SLOW_TOPIC, SLOW_MARKERS, SLOW_CLOCK = "join", "leave", "slow topic", "slow markers", "clock set back"
 
 POINTS: dict[str, int] = {
     "subscribe": 2,
@@ -109,6 +109,13 @@ class Schedule:
         return replace(self, faults=())
 
 
+_KINDS = (
+    *(KILL, KILL, KILL, STOP, STOP, STALL, TWIN, REPLY, REPLY, REPLY),
+    *(JOIN, LEAVE, SLOW_TOPIC, SLOW_MARKERS, SLOW_MARKERS, SLOW_CLOCK),
+)
+_SLOW = ("clickstream", "purchases", "email-engagement", "customer-profiles", "clock", "customer-state-changelog")
+
+
 def schedule(seed: int, mode: str) -> Schedule:
     """Return the schedule of a seed."""
     random = Random(f"schedule-{mode}-{seed}")
@@ -128,7 +135,7 @@ def schedule(seed: int, mode: str) -> Schedule:
 
 def _fault(random: Random, mode: str, shape: Shape) -> Fault:
     worker = random.randrange(shape.workers)
-    kind = random.choice((KILL, KILL, KILL, STOP, STOP, STALL, TWIN, REPLY, REPLY, REPLY, JOIN, LEAVE, SLOW_TOPIC, SLOW_MARKERS))
+    kind = random.choice(_KINDS)
     if kind == REPLY:
         return _reply(random, worker)
     if kind in (KILL, STOP, STALL, TWIN):
@@ -145,10 +152,11 @@ def _fault(random: Random, mode: str, shape: Shape) -> Fault:
         return Fault(kind, 3, nth=at)
     if kind == LEAVE:
         return Fault(kind, worker, nth=at, amount=random.choice((500, 15_000)))
+    if kind == SLOW_CLOCK:
+        return Fault(kind, worker, nth=at, detail=(random.choice((700, 5_000)),))
     if kind == SLOW_TOPIC:
-        topic = random.choice(("clickstream", "purchases", "email-engagement", "customer-profiles", "clock", "customer-state-changelog"))
-        detail = (topic, random.randrange(PARTITIONS))
-        return Fault(kind, worker, nth=at, amount=random.randint(2_000, 20_000), detail=detail)
+        place = random.choice((*((topic, random.randrange(PARTITIONS)) for topic in _SLOW), ("products", 0)))
+        return Fault(kind, worker, nth=at, amount=random.randint(2_000, 20_000), detail=place)
     return Fault(kind, worker, nth=at, amount=random.randint(2_000, 30_000), detail=(random.choice((600, 4_000)),))
 
 

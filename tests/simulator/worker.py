@@ -160,6 +160,10 @@ class Worker(Process):
     def _build(self) -> Loop:
         run, kafka, shape = self._run, self._run.kafka, self._shape
         live = run.mode == LIVE
+
+        def now() -> int:
+            return run.now(self.ordinal)
+
         declared, codes = topics(), codec()
         inputs = [topic.name for topic in sources_of(declared)]
         references = [topic.name for topic in declared.references]
@@ -184,7 +188,7 @@ class Worker(Process):
         source: BarrierSource = NoBarriers()
         if live:
             admin: Any = FakeAdmin(kafka, self, run.answer_delay)
-            source = LiveBarriers(admin, inputs, references, run.now, shape.barrier_every)
+            source = LiveBarriers(admin, inputs, references, now, shape.barrier_every)
         loop: Loop
 
         def send(topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None) -> None:
@@ -218,7 +222,7 @@ class Worker(Process):
             deciding,
             self._open_store,
             codes.decoder(declared.clock),
-            run.now,
+            now,
             self._probe,
         )
         return loop

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -135,22 +134,24 @@ FAMILIES = {"SHAMPOO": "hair", "SOAP": "soap", "BOOK": "books"}
 
 
 def products() -> list[bytes]:
-    """Return the records of the products topic."""
-    return [_encoder("products")(record) for record in _products()]
+    """Return what the products topic holds at the start."""
+    return [_product(sku, OPENS_AT - 86_400_000, 4_000) for sku in PRODUCTS]
 
 
-def _products() -> Iterator[dict[str, Any]]:
-    for sku in PRODUCTS:
-        yield {
+def _product(sku: str, effective_from: int, margin_rate_bp: int) -> bytes:
+    value: bytes = _encoder("products")(
+        {
             "sku": sku,
             "category": "care",
             "family": FAMILIES[sku],
             "price": 1_000,
-            "margin_rate_bp": 4_000,
+            "margin_rate_bp": margin_rate_bp,
             "typical_days_of_supply": 30,
             "stock": 100,
-            "effective_from": OPENS_AT - 86_400_000,
+            "effective_from": effective_from,
         }
+    )
+    return value
 
 
 def arrivals(seed: int, *, transactions: bool) -> tuple[Arrival, ...]:
@@ -171,6 +172,8 @@ class _World:
             self._customer(f"c{number}-{random.randint(0, 99)}")
         for _ in range(random.randint(0, 2)):
             self._poison()
+        for _ in range(random.randint(0, 3)):
+            self._margin()
         self._found.sort(key=lambda arrival: arrival.at)
         return tuple(self._found)
 
@@ -232,7 +235,7 @@ class _World:
         random = self._random
         order = f"o{self._ids}"
         sku = random.choice(PRODUCTS)
-        lines = [{"sku": sku, "quantity": 1, "price": 1_000, "margin": 400}]
+        lines = [{"sku": sku, "quantity": 1, "price": 1_000, "margin": random.choice((400, None))}]
         what = {"order_id": order, "cart_id": cart, "lines": lines, "total": 1_000}
         self._event(at, "purchases", customer, event=ORDER_PLACED, **what)
         if random.random() < 0.1:
@@ -248,6 +251,14 @@ class _World:
         self._put(OPENS_AT + at + late, topic, customer, value)
         if random.random() < 0.1:
             self._put(OPENS_AT + at + late + random.randint(0, 5_000), topic, customer, value)
+
+    def _margin(self) -> None:
+        """Another margin of a product, announced shortly before it is in force."""
+        random = self._random
+        at = OPENS_AT + random.randint(0, LASTS)
+        sku = random.choice(PRODUCTS)
+        value = _product(sku, at + random.randint(1, 1_500), random.randint(1, 9) * 1_000)
+        self._found.append(Arrival(at, "products", 0, sku.encode(), value))
 
     def _poison(self) -> None:
         random = self._random
