@@ -1,4 +1,4 @@
-"""`orchestrator dead-letters`: what could not be used, why, and sending it again once that is mended."""
+"""The command `dead-letters`: what could not be used, why, and sending it again once that is mended."""
 
 from __future__ import annotations
 
