@@ -1,0 +1,1 @@
+"""Measurements: each module prints what one thing costs, with `python -m bench.NAME`."""
