@@ -48,7 +48,7 @@ def advance(
     for event in events:
         if event.name in relevant:
             _fire_until(step, min(event.time - 1, clock), not_before)
-            _observe(step, event)
+            observe(step, event)
     _fire_until(step, clock, not_before)
     return step.effects
 
@@ -85,7 +85,7 @@ def _due_moments(step: Step, now: int) -> list[str]:
     return due
 
 
-def _observe(step: Step, event: Event) -> None:
+def observe(step: Step, event: Event) -> None:
     """Take in one event: facts, contact, measurement and moments."""
     name, time = event.name, event.time
     if name == PROFILE:

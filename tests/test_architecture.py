@@ -20,7 +20,7 @@ LAYERS = (
     ("arbitration.policy", "arbitration.campaign", "moments.rules"),
     ("features", "program", "migrations", "customer", "civil"),
     ("view", "step", "moments", "arbitration", "measurement", "contact"),
-    ("engine",),
+    ("engine", "recall"),
     ("simulation",),
     ("definitions",),
     ("runtime",),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from orchestrator.arbitration.decide import Option, Verdict, arbitrate
 from orchestrator.arbitration.eligibility import situation_of
 from orchestrator.arbitration.retract import forget_answered
 from orchestrator.arbitration.trigger import trigger_id_of, trigger_of
-from orchestrator.customer import Answered, Instance, Window
+from orchestrator.customer import OPEN, Answered, Instance, Window
 from orchestrator.events import FOREVER, SENT, Event
 from orchestrator.identity import fingerprint
 from orchestrator.measurement import hold_slot
 from orchestrator.moments.detect import ended
 from orchestrator.moments.lifecycle import leave, schedule
 from orchestrator.reasons import Reason
-from orchestrator.records import Decision, EndedMoment
+from orchestrator.records import Candidate, Decision, EndedMoment
 from orchestrator.step import Step
 
 
@@ -33,9 +35,8 @@ def decide(step: Step, over: list[EndedMoment]) -> None:
     elif verdict.arm == "holdout":
         over = over + _hold_out(step, verdict)
     else:
-        retries = [o.candidate.retry_at for o in verdict.options if o.candidate.retry_at is not None]
-        customer.decide_at = max(min(retries), now + 1) if retries else FOREVER
-    _note_reasons(step, verdict)
+        customer.decide_at = look_again_at(now, (option.candidate for option in verdict.options))
+    note_reasons(step, (option.candidate for option in verdict.options))
     _record(step, verdict, over, trigger_id)
 
 
@@ -79,11 +80,21 @@ def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment
     if control:
         return over, None
     step.effects.triggers.append(trigger_of(step, answered, end, "send"))
-    step.count_message(now, campaign.send.channel)
-    # Our own message is a fact from the instant it is decided; what a topic reports of it later counts no more.
-    sent = {"channel": campaign.send.channel, "trigger_id": trigger_id, "campaign": campaign.name}
-    step.learn(step.program.dispatch(SENT).folds, Event(SENT, step.customer_id, now, data=sent))
+    count_own_message(step, answered)
     return over, trigger_id
+
+
+def count_own_message(step: Step, answered: Answered) -> None:
+    """Count our own message from the instant it is decided; what a topic reports of it later counts no more."""
+    step.count_message(answered.decided_at, answered.channel)
+    sent = {"channel": answered.channel, "trigger_id": answered.trigger_id, "campaign": answered.campaign}
+    step.learn(step.program.dispatch(SENT).folds, Event(SENT, step.customer_id, answered.decided_at, data=sent))
+
+
+def look_again_at(now: int, candidates: Iterable[Candidate]) -> int:
+    """Return when to decide again after a decision for none: when the first answer can change by itself."""
+    retries = [candidate.retry_at for candidate in candidates if candidate.retry_at is not None]
+    return max(min(retries), now + 1) if retries else FOREVER
 
 
 def _hold_out(step: Step, verdict: Verdict) -> list[EndedMoment]:
@@ -103,31 +114,33 @@ def _answer(step: Step, option: Option, reason: Reason, by: str) -> EndedMoment:
     return over
 
 
-def _note_reasons(step: Step, verdict: Verdict) -> None:
+def note_reasons(step: Step, candidates: Iterable[Candidate]) -> None:
     """Keep with every instance that stays open why it was not answered, for the record of its end.
 
     Of several campaigns the one that came furthest through the checks says it.
     """
-    furthest: dict[tuple[str, str], Option] = {}
-    for option in verdict.options:
-        there = furthest.get((option.moment.name, option.key))
-        if there is None or len(option.candidate.checks) > len(there.candidate.checks):
-            furthest[option.moment.name, option.key] = option
-    for (moment, key), option in furthest.items():
+    furthest: dict[tuple[str, str], Candidate] = {}
+    for candidate in candidates:
+        there = furthest.get((candidate.moment, candidate.moment_key))
+        if there is None or len(candidate.checks) > len(there.checks):
+            furthest[candidate.moment, candidate.moment_key] = candidate
+    for (moment, key), candidate in furthest.items():
         instance: Instance | None = step.customer.instances(moment).get(key)
-        if instance is not option.instance:
+        if instance is None or instance.state != OPEN:
             continue  # answered
-        candidate = option.candidate
-        if candidate.reason == Reason.OUTRANKED:
-            instance.reason, instance.by = Reason.SLOT_HELD.value, candidate.saw
-        else:
-            instance.reason, instance.by = candidate.reason, candidate.saw
+        outranked = candidate.reason == Reason.OUTRANKED
+        instance.reason, instance.by = Reason.SLOT_HELD.value if outranked else candidate.reason, candidate.saw
+
+
+def mark_of(candidates: Iterable[Candidate]) -> int:
+    """Return what stands for the candidates of a decision and their reasons, to see whether anything has changed."""
+    return fingerprint("|".join(f"{c.campaign}/{c.moment}/{c.moment_key}/{c.opened_at}/{c.reason}" for c in candidates))
 
 
 def _record(step: Step, verdict: Verdict, over: list[EndedMoment], trigger_id: str | None) -> None:
     customer = step.customer
     candidates = tuple(option.candidate for option in verdict.options)
-    mark = fingerprint("|".join(f"{c.campaign}/{c.moment}/{c.moment_key}/{c.opened_at}/{c.reason}" for c in candidates))
+    mark = mark_of(candidates)
     winner = verdict.winner
     if winner is None and mark == customer.recorded and not over:
         return  # the same candidates for the same reasons: nothing changed

@@ -1,0 +1,241 @@
+"""Rebuilding what we know from the inputs and our own committed decisions, after the loss of every stored state.
+
+`recall` folds a stretch of history without deciding anything: events as `advance` would, and our own decisions as
+facts. Which moments opened, what ended them, who was written to and who holds the slot is what the decisions say, for
+the inputs cannot tell in which order they were read. `hand_over` ends the past: what could have opened until then and
+did not, by our own records, never will.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from orchestrator.arbitration.act import count_own_message, look_again_at, mark_of, note_reasons
+from orchestrator.arbitration.retract import forget_answered
+from orchestrator.customer import OPEN, WAITING, Answered, Customer, Instance, Window
+from orchestrator.engine import observe
+from orchestrator.events import FOREVER, Event
+from orchestrator.measurement import SLOT, hold_slot, release_slot
+from orchestrator.moments.lifecycle import arm, leave, schedule
+from orchestrator.moments.rules import Absence, Calendar, Moment
+from orchestrator.program import Program
+from orchestrator.reasons import Reason
+from orchestrator.records import Candidate, Decision, EndedMoment
+from orchestrator.reference import Reference
+from orchestrator.step import Step
+
+T = TypeVar("T")
+
+
+def stretches(history: Iterable[tuple[int, T]], size: int) -> Iterator[list[T]]:
+    """Cut a history, (instant, what) in order of instants, into stretches of about a size, never within an instant."""
+    stretch: list[T] = []
+    last = -FOREVER
+    for at, what in history:
+        if len(stretch) >= size and at > last:
+            yield stretch
+            stretch = []
+        stretch.append(what)
+        last = max(last, at)
+    if stretch:
+        yield stretch
+
+
+def recall(
+    program: Program,
+    reference: Reference,
+    customer_id: str,
+    customer: Customer,
+    events: Sequence[Event],
+    own: Sequence[Decision],
+) -> None:
+    """Fold a stretch of one customer's history: events in order (`Event.order`), our decisions in theirs.
+
+    What an event took back is in our decisions, so it takes nothing back here. Nothing counts as too late: nobody
+    knows any more when it was read.
+    """
+    step = Step(program, reference, customer_id, customer, -FOREVER)
+    relevant = program.relevant
+    waiting = [event for event in events if event.name in relevant]
+    waiting.reverse()
+    for decision in own:
+        at = decision.decided_at
+        while waiting and waiting[-1].time <= at:
+            _observe(step, waiting.pop())
+        _release(step, at)
+        _take(step, decision)
+    while waiting:
+        _observe(step, waiting.pop())
+
+
+def hand_over(
+    program: Program,
+    reference: Reference,
+    customer_id: str,
+    customer: Customer,
+    clock: int,
+    revisions: Mapping[str, int],
+) -> None:
+    """End the past of a customer at an instant, so that `advance` goes on from there.
+
+    `revisions` are the outcomes emitted so far, by decision id.
+    """
+    step = Step(program, reference, customer_id, customer, clock)
+    running = customer.window
+    _release(step, clock if running is None or running.decision_id not in revisions else FOREVER)
+    forget_answered(step)
+    something_is_open = False
+    for moment in program.moments.values():
+        _let_go_of_the_past(step, moment, clock)
+        schedule(step, moment, clock)
+        something_is_open |= any(one.state == OPEN for one in customer.instances(moment.name).values())
+    for window in customer.closed:
+        window.revision = max(window.revision, revisions.get(window.decision_id, 0))
+    if not something_is_open:
+        customer.decide_at = FOREVER
+    elif customer.decide_at < FOREVER:
+        customer.decide_at = max(customer.decide_at, clock + 1)
+
+
+def _observe(step: Step, event: Event) -> None:
+    _release(step, event.time - 1)  # an event at the very instant of a timer comes first
+    customer = step.customer
+    answered, customer.answered = customer.answered, []
+    observe(step, event)
+    customer.answered = answered
+
+
+def _release(step: Step, until: int) -> None:
+    """Free the slot if its window was over by then."""
+    customer = step.customer
+    due = customer.fires.get(SLOT, FOREVER)
+    if due <= until and customer.window is not None:
+        customer.now = max(customer.now, min(due, until))
+        release_slot(step)
+
+
+def _take(step: Step, decision: Decision) -> None:
+    """Let one of our own decisions be a fact."""
+    customer = step.customer
+    customer.now = max(customer.now, decision.decided_at)
+    if decision.kind == "void":
+        _void(step, decision)
+        return
+    for candidate in decision.candidates:
+        _open(step, candidate, decision.decided_at)
+    winner = next((c for c in decision.candidates if c.reason in (Reason.CHOSEN, Reason.CONTROL)), None)
+    if winner is not None and decision.window_until is not None:
+        _hold(step, decision, winner, decision.window_until)
+    for over in decision.ended:
+        _end(step, over, decision.decided_at)
+    if decision.kind == "choice":
+        note_reasons(step, decision.candidates)
+        customer.recorded = mark_of(decision.candidates)
+        customer.decide_at = FOREVER
+        if decision.arm == "none":
+            customer.decide_at = look_again_at(decision.decided_at, decision.candidates)
+
+
+def _open(step: Step, candidate: Candidate, at: int) -> None:
+    """Open what was a candidate, if it waits here: what it grew from may be gone from the inputs."""
+    moment = step.program.moments.get(candidate.moment)
+    if moment is None:
+        return
+    customer, opened = step.customer, candidate.opened_at
+    instances = customer.instances(moment.name)
+    if isinstance(moment.shape, Calendar) and candidate.moment_key not in instances:
+        arm(step, moment, at)
+    instance = instances.get(candidate.moment_key)
+    if moment.pick_one is not None:
+        customer.picked[moment.name] = max(opened, customer.picked.get(moment.name, -FOREVER))
+    if instance is None or instance.state == OPEN or not _is_same(moment, instance, opened):
+        return
+    instance.state, instance.due = OPEN, opened
+    if moment.lasts is not None:
+        instance.until = min(instance.until, opened + moment.lasts)
+    if isinstance(moment.shape, Calendar):
+        arm(step, moment, at)
+
+
+def _is_same(moment: Moment, instance: Instance, opened: int) -> bool:
+    """Return whether a waiting instance is the one that opened then."""
+    if isinstance(moment.shape, Calendar):
+        return True  # the year is its key
+    if moment.pick_one is not None:
+        return instance.due <= opened < instance.until
+    return instance.due == opened
+
+
+def _end(step: Step, over: EndedMoment, at: int) -> None:
+    moment = step.program.moments.get(over.moment)
+    if moment is None:
+        return
+    instances = step.customer.instances(moment.name)
+    there = instances.get(over.moment_key)
+    # Cancelled by a restart, another one waits under the same key; else nothing that began before its end is left.
+    until = over.opened_at if isinstance(moment.shape, Absence) and over.state != "cancelled" else over.started_at
+    if there is not None and (there.started <= until or isinstance(moment.shape, Calendar)):
+        del instances[over.moment_key]
+    leave(step, moment, over)
+    if isinstance(moment.shape, Calendar):
+        arm(step, moment, at)
+    schedule(step, moment, at)
+
+
+def _hold(step: Step, decision: Decision, winner: Candidate, until: int) -> None:
+    """Give the slot to what was decided, remember what it answered, and count its message."""
+    customer, start = step.customer, decision.decided_at
+    campaign = step.program.campaigns.get(winner.campaign)
+    control = decision.arm == "control"
+    cost = 0 if campaign is None else campaign.cost
+    version = decision.definitions_version
+    hold_slot(step, Window(decision.decision_id, winner.campaign, control, winner.moment, start, until, cost, version))
+    place = (winner.moment, winner.moment_key)
+    ended = next((over for over in decision.ended if (over.moment, over.moment_key) == place), None)
+    there = None if winner.moment not in step.program.moments else customer.instances(winner.moment).get(place[1])
+    answered = Answered(
+        *place,
+        winner.opened_at if ended is None else ended.started_at,
+        winner.opened_at,
+        winner.opened_at if there is None else there.until,
+        decision.decision_id,
+        start,
+        winner.campaign,
+        "email" if campaign is None else campaign.send.channel,
+        "" if campaign is None else campaign.send.template,
+        decision.trigger_id or "",
+    )
+    customer.answered.append(answered)
+    if not control:
+        count_own_message(step, answered)
+
+
+def _void(step: Step, decision: Decision) -> None:
+    customer = step.customer
+    customer.answered[:] = [kept for kept in customer.answered if kept.decision_id != decision.voids]
+    for window in (*customer.closed, *([] if customer.window is None else [customer.window])):
+        if window.decision_id == decision.voids:
+            window.void = True
+
+
+def _let_go_of_the_past(step: Step, moment: Moment, clock: int) -> None:
+    """Drop what was due by now: it would be in our records had it opened."""
+    customer = step.customer
+    instances = customer.instances(moment.name)
+    disorder = step.program.disorder[moment.name]
+    pick_from = -FOREVER
+    if moment.pick_one is not None:
+        picked = customer.picked.get(moment.name)
+        pick_from = -FOREVER if picked is None else picked + moment.pick_one.at_most_every
+        if any(instance.state == OPEN for instance in instances.values()):
+            pick_from = FOREVER
+    for key, instance in list(instances.items()):
+        was_due = instance.state == WAITING and max(instance.due + disorder, pick_from) <= clock
+        if not was_due and instance.until > clock:
+            continue
+        del instances[key]
+        if isinstance(moment.shape, Calendar):
+            customer.years[moment.name] = max(int(key), customer.years.get(moment.name, 0))
+    if isinstance(moment.shape, Calendar):
+        arm(step, moment, clock)
