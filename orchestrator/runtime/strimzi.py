@@ -47,6 +47,7 @@ def engine(topics: Topics, group: str, *, live: bool) -> User:
         f"{group}-engine",
         (
             Rule("group", group, ("Read",)),
+            *_lookups("orchestrator-references", "orchestrator-restore"),
             # Each process has its own: GROUP.ORDINAL. With it, idempotence needs no right on the cluster.
             Rule("transactionalId", f"{group}.", WRITE, is_prefix=True),
             *_topics((*topics.inputs, topics.profiles, *topics.references), READ),
@@ -64,6 +65,7 @@ def control(topics: Topics, group: str, changelog: Topic) -> User:
         f"{group}-control",
         (
             Rule("group", f"{group}-control", ("Read",)),
+            *_lookups("orchestrator-reader"),
             *_topics(read, READ),
             *_topics((topic for topic in topics if topic not in read), ("Describe",)),
             *_topics((changelog,), ("Describe", "DescribeConfigs", "Read", "Write")),
@@ -74,6 +76,11 @@ def control(topics: Topics, group: str, changelog: Topic) -> User:
 def sender(topics: Topics, name: str) -> User:
     """Return a sender's user: its own group, what it is asked to send, and who holds a slot now."""
     return User(name, (Rule("group", name, ("Read",)), *_topics((topics.triggers, topics.active), READ)))
+
+
+def _lookups(*groups: str) -> list[Rule]:
+    """Return the right to ask for the coordinator of groups that nobody joins: Kafka's client asks all the same."""
+    return [Rule("group", name, ("Describe",)) for name in groups]
 
 
 def _topics(topics: Iterable[Topic], operations: tuple[str, ...]) -> list[Rule]:

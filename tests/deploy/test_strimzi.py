@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -64,6 +66,8 @@ def test_the_engine_may_do_what_it_does_and_nothing_else(documents: list[Documen
 
     assert allowed.pop(("group", "literal", "journey")) == {"Read"}
     assert allowed.pop(("transactionalId", "prefix", "journey.")) == WRITE
+    for lookup in ("orchestrator-references", "orchestrator-restore"):
+        assert allowed.pop(("group", "literal", lookup)) == {"Describe"}
     assert {(kind, pattern) for kind, pattern, _ in allowed} == {("topic", "literal")}
     by_topic = {name: operations for (_, _, name), operations in allowed.items()}
     assert by_topic == {
@@ -89,6 +93,7 @@ def test_control_reads_decisions_and_triggers_and_writes_its_own_changelog_only(
     allowed = acls(documents, "journey-control")
 
     assert allowed.pop(("group", "literal", "journey-control")) == {"Read"}
+    assert allowed.pop(("group", "literal", "orchestrator-reader")) == {"Describe"}
     assert allowed.pop(("topic", "literal", CHANGELOG)) == READ | WRITE | {"DescribeConfigs"}
     by_topic = {name: operations for (kind, _, name), operations in allowed.items() if kind == "topic"}
     assert len(by_topic) == len(allowed)
@@ -107,6 +112,18 @@ def test_a_sender_sees_triggers_and_slots_only(documents: list[Document]) -> Non
         ("topic", "literal", "campaign-triggers"): READ,
         ("topic", "literal", "active-campaign"): READ,
     }
+
+
+def test_groups_that_are_only_looked_up_are_those_of_the_code(documents: list[Document]) -> None:
+    """A reader whose group has another name would be refused."""
+    named = {
+        name
+        for path in (helm.ROOT / "orchestrator" / "runtime").glob("*.py")
+        for name in re.findall(r'"group\.id": "([\w-]+)"', path.read_text(encoding="utf-8"))
+    }
+    users = [acls(documents, user) for user in ("journey-engine", "journey-control")]
+
+    assert {name for user in users for (_, _, name), may in user.items() if may == {"Describe"}} >= named
 
 
 def test_nobody_has_a_right_on_the_cluster_or_all_of_it(documents: list[Document]) -> None:
