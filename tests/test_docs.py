@@ -118,8 +118,8 @@ def anchors(path: Path) -> set[str]:
 def test_commands_exist(path: Path) -> None:
     """A command that a document tells to run is in the command table."""
     text = path.read_text(encoding="utf-8")
-    shown = re.findall(r"`orchestrator ([a-z]+)", text)
-    shown += [command for block in blocks(text, "sh") for command in re.findall(r"\borchestrator ([a-z]+)", block)]
+    shown = re.findall(r"`orchestrator ([a-z-]+)", text)
+    shown += [command for block in blocks(text, "sh") for command in re.findall(r"\borchestrator ([a-z-]+)", block)]
 
     assert [command for command in shown if command not in COMMANDS] == []
 
