@@ -94,6 +94,7 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
         transactional_id=transactional_id,
         commit_interval=settings.commit_interval_ms,
         cache_bytes=settings.cache_bytes,
+        migrate_state=settings.migrate_state,
     )
     intake = Intake(topics, codec, max_record_bytes=settings.max_record_bytes, max_skew=settings.max_skew_ms)
     loop: Loop

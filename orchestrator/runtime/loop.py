@@ -99,6 +99,7 @@ class LoopConfig:
     commit_interval: int
     step_records: int = 5_000
     cache_bytes: int = 256 << 20
+    migrate_state: bool = False  # write every state of an earlier version again, not only those that are met
 
 
 def no_probe(point: str) -> None:
@@ -241,6 +242,12 @@ class Loop:
                 worked = True
                 if self._changed() >= MAX_CHANGED:
                     self._probe("applied")
+                    self.commit()
+            if self.config.migrate_state and partition.may_hold_earlier_versions:
+                self._begin()
+                partition.migrate()
+                worked = True
+                if self._changed() >= MAX_CHANGED:
                     self.commit()
         if worked:
             self._probe("applied")
@@ -484,6 +491,12 @@ class Loop:
 
     def _take_up(self, number: int, store: StateStore, meta: Meta, committed: Mapping[str, int]) -> None:
         """Go on with a restored partition from the offsets its last commit names."""
+        if not meta.positions and max(committed.values()) >= 0:
+            # Every commit has a meta record. To go on without would forget who holds a slot, and write to them again.
+            raise OperatorError(
+                f"the changelog {self.config.changelog}/{number} is empty, but the group has decided before: the state "
+                "is lost, and can be rebuilt; see docs/operations.md, 'Disaster recovery'"
+            )
         positions = {}
         for topic in self._topics:
             known = meta.positions.get(topic, committed[topic])

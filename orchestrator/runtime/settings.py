@@ -70,6 +70,7 @@ class Settings:
     session_timeout_ms: int
     static_membership: bool
     cache_bytes: int
+    migrate_state: bool
     web_host: str
     web_port: int
     web_token: Secret | None
@@ -280,6 +281,13 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "CACHE_BYTES", "size", _size, "256MiB", "Memory for RocksDB's blocks and buffers, all partitions together."
+    ),
+    Setting(
+        "MIGRATE_STATE",
+        "true or false",
+        _switch,
+        "false",
+        "After an upgrade, write all customers in the new version, not only those that are met.",
     ),
     Setting(
         "WEB_HOST",
