@@ -282,7 +282,7 @@ VIOLATIONS: dict[str, tuple[str, Callable[[Schema], None], str, str]] = {
         "decision", alter("campaign", type="string", default=""), ".campaign: the type changed", BACK,
     ),
     "symbol removed": (
-        "campaign_trigger", alter_type("action", symbols=["send"]), ".action: a symbol was removed or renamed", UNSEEN,
+        "campaign_trigger", alter_type("action", symbols=["send", "unknown"]), ".action: a symbol was removed or renamed", UNSEEN,
     ),
     "new symbol without a default": (
         "decision", alter_type("arm", symbols=["none", "treatment", "control", "holdout", "maybe"]),
@@ -318,7 +318,7 @@ def test_a_planted_violation_is_found(name: str) -> None:
 ALLOWED: dict[str, Callable[[Schema], None]] = {
     "new field with a default": add(name="urgency", type=["null", "int"], default=None),
     "new list with a default": add(name="tags", type={"type": "array", "items": "string"}, default=[]),
-    "new symbol where there is a default": alter_type("action", symbols=["send", "retract", "hold"]),
+    "new symbol where there is a default": alter_type("action", symbols=["send", "retract", "unknown", "hold"]),
     "other words": alter("template", doc="The template that the sender knows by this name."),
     "a default for a field that had none": alter("template", default=""),
 }
