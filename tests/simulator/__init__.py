@@ -1,1 +1,1 @@
-"""A deterministic simulator of the broker side: the real loop and engine over a fake Kafka, a virtual clock, one seed."""
+"""A deterministic simulator of the broker side: the real loop and engine over a fake Kafka, from one seed."""

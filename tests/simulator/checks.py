@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestrator.audit import audit
+from orchestrator.audit import Located, audit
 from orchestrator.runtime.intake import sources_of
 from orchestrator.runtime.state_store import META_KEY, Meta, StateStore, meta_from_bytes, unpack
 from tests.simulator.disk import SimulatedStore
@@ -68,7 +68,7 @@ class _Checks:
 
     def _audit(self) -> None:
         declared = topics()
-        read = []
+        read: list[list[Located]] = []
         for topic in (declared.decisions, declared.triggers):
             decode = codec().decoder(topic)
             read.append(
@@ -79,7 +79,7 @@ class _Checks:
                     if entry.value is not None
                 ]
             )
-        for violation in audit(*read).violations:
+        for violation in audit(read[0], read[1]).violations:
             self._found.append(f"audit: {violation.kind}: {violation.detail}")
 
     def _outputs(self, expected: Expected) -> None:
@@ -134,7 +134,7 @@ class _Checks:
             rows.holder = None
             if kept is None or meta is None or kept.changelog <= ends:
                 continue
-            customers = {key: stored for key, stored in store.customers()}
+            customers = dict(store.customers())
             if customers != {key: unpack(value) for key, value in fold.items()}:
                 self._found.append(f"store: the volume of {worker.name} is not the changelog's fold in {number}")
             due = sorted((stored.due, key) for key, stored in customers.items() if stored.due < 2**62)

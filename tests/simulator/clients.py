@@ -66,7 +66,7 @@ class FakeConsumer:
         self._joined = False
         self._assigned_by_callback = False
         self._waiting: list[Message] = []
-        self._consumed_at = kafka.clock.now
+        self.consumed_at = kafka.clock.now
         self.closed = False
 
     # --- the group --------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ class FakeConsumer:
     def consumer_group_metadata(self) -> Membership:
         """Return what the client knows of its membership now."""
         self._must_be_open()
-        self._notice()
+        self.heartbeat()
         return Membership(self._group.name, self._member, self._generation, self._instance)
 
     @property
@@ -101,11 +101,13 @@ class FakeConsumer:
         """Let the coordinator forget the member: nobody heard of it for a session. The client does not know."""
         self._group.leave(self._member)
 
-    def _notice(self) -> None:
-        """Let the client's own thread notice that the coordinator has forgotten it."""
-        if self._member and self._member not in self._group.members:
-            if self._group.is_fenced(self._member):
-                return
+    def heartbeat(self) -> None:
+        """Let the client's own thread leave a group that it serves too late, or notice that it is forgotten."""
+        members = self._group.members
+        if self._member in members and self._kafka.clock.now - self.consumed_at > self._process.max_poll:
+            self._group.leave(self._member)
+            self._waiting.append(_failure(KafkaError._MAX_POLL_EXCEEDED, "Application maximum poll interval exceeded"))
+        if self._member and self._member not in members and not self._group.is_fenced(self._member):
             self._member = ""  # and the generation stays: a commit with it is refused as of an unknown member
 
     def _serve_group(self) -> bool:
@@ -113,13 +115,10 @@ class FakeConsumer:
         if not self._topics:
             return False
         group = self._group
-        late = self._kafka.clock.now - self._consumed_at > self._process.max_poll
-        self._consumed_at = self._kafka.clock.now
-        if self._member and late and self._member in group.members:
-            group.leave(self._member)
-            self._waiting.append(_failure(KafkaError._MAX_POLL_EXCEEDED, "Application maximum poll interval exceeded"))
+        self.heartbeat()
+        self.consumed_at = self._kafka.clock.now
+        if self._waiting:
             return False  # the client tells of it first, and of what was lost at the next call
-        self._notice()
         if self._member and group.is_fenced(self._member):
             text = "Fatal error: Broker: Static consumer fenced by other consumer with same group.instance.id"
             self._waiting.append(_failure(KafkaError._FATAL, text))
@@ -160,7 +159,7 @@ class FakeConsumer:
         if self.closed:
             return
         self._process.enter(f"{self._point}close")
-        self._notice()
+        self.heartbeat()
         if self._owned is not None and not self._group.is_fenced(self._member):
             self._give_up("revoke" if self._member else _LOST)
         if self._member and self._instance is None:
@@ -505,7 +504,10 @@ class FakeProducer:
                 times, delay = fault
                 self._sent = (committed, times)
                 number = transactions.get(self._id).number
-                self._kafka.clock.after(delay, lambda: self._arrive_late(number, committed=committed))
+                if delay < 0:  # it arrived, and only the answer is late
+                    self._arrive_late(number, committed=committed)
+                else:
+                    self._kafka.clock.after(delay, lambda: self._arrive_late(number, committed=committed))
         if self._sent[1]:
             self._sent = (committed, self._sent[1] - 1)
             raise _timed_out("Failed to commit transaction: Local: Timed out")
@@ -529,7 +531,7 @@ class FakeProducer:
         self._began = False
 
     def _wait_for_the_one_before(self, timeout: float) -> bool:
-        """Wait while the markers of the transaction before are on their way: the brokers refuse the next one so long."""
+        """Wait for the markers of the transaction before: so long the brokers refuse the next one."""
         transaction = self._kafka.transactions.get(self._id)
         return self._kafka.clock.wait(lambda: transaction.state != ENDING, _ms(timeout))
 

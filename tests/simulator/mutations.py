@@ -184,19 +184,18 @@ def _overlay_kept() -> Sequence[Replacement]:
 
 
 def _cache_kept() -> Sequence[Replacement]:
-    """After an abort everything is read again, but customers that were changed stay in memory as they are."""
+    """Read everything again after an abort, but keep customers in memory as they are."""
     go_back, init = Loop._go_back, Partition.__init__
+    kept: dict[tuple[int, int], Any] = {}
 
     def back(self: _Any, numbers: Sequence[int]) -> None:
-        kept = vars(type(self)).get("kept", {})
         for number in numbers:
-            kept[number] = dict(self.partitions[number]._entries)
-        type(self).kept = kept
+            kept[id(self._deciding), number] = dict(self.partitions[number]._entries)
         go_back(self, numbers)
 
-    def made(self: _Any, number: int, *rest: _Any) -> None:
-        init(self, number, *rest)
-        self._entries.update(vars(Loop).get("kept", {}).pop(number, {}))
+    def made(self: _Any, *parts: _Any) -> None:
+        init(self, *parts)
+        self._entries.update(kept.pop((id(self._deciding), self.number), {}))
 
     return [(Loop, "_go_back", back), (Partition, "__init__", made)]
 
@@ -205,7 +204,9 @@ def _generation_cached() -> Sequence[Replacement]:
     original = FakeConsumer.consumer_group_metadata
 
     def mutated(self: _Any) -> _Any:
-        return vars(self).setdefault("cached", None) or vars(self).__setitem__("cached", original(self)) or self.cached
+        if "cached" not in vars(self):
+            self.cached = original(self)
+        return self.cached
 
     return [(FakeConsumer, "consumer_group_metadata", mutated)]
 
@@ -234,7 +235,7 @@ def _sweep_ignores_staged() -> Sequence[Replacement]:
 
 
 def _sweep_from_now() -> Sequence[Replacement]:
-    """After a restore the sweep begins at the wall clock's instant instead of the last commit's."""
+    """Begin the sweep after a restore later than at the last commit."""
     original = Partition.__init__
 
     def mutated(self: _Any, *parts: _Any) -> None:
@@ -290,7 +291,7 @@ def _taken_for_done() -> Sequence[Replacement]:
 
 
 def _taken_for_failed() -> Sequence[Replacement]:
-    """A commit in doubt: a new producer, and everything since the store's last write is decided again."""
+    """Take a new producer, and decide everything since the store's last write again."""
     begin, recover = Restorer.begin, Loop._recover
 
     def mutated(self: _Any, error: KafkaException) -> None:
@@ -377,7 +378,7 @@ def _references_not_waited_for() -> Sequence[Replacement]:
 
 
 def _barrier_not_waited_for() -> Sequence[Replacement]:
-    """A step is cut where the reading stands when its barrier comes."""
+    """Cut a step where the reading stands when its barrier comes."""
 
     def mutated(self: _Any, clock: int, references_reached: _Any) -> Any:
         del references_reached
@@ -392,16 +393,31 @@ def _barrier_not_waited_for() -> Sequence[Replacement]:
 
 
 MUTATIONS = (
-    Mutation("no offsets in timer-only transactions", "offsets travel in every transaction", _no_offsets_when_only_time_moved, (LIVE,)),
+    Mutation(
+        "no offsets in timer-only transactions",
+        "offsets travel in every transaction",
+        _no_offsets_when_only_time_moved,
+        (LIVE,),
+    ),
     Mutation("no generation with the offsets", "offsets carry the member's generation", _no_generation),
     Mutation("generation asked for once and kept", "the generation is asked for at every commit", _generation_cached),
     Mutation("position() instead of own next offsets", "we keep our own next offsets", _positions_of_the_consumer),
     Mutation("store written before the commit", "a store is written after its transaction", _written_before_commit),
     Mutation("store trusted, tail not replayed", "the changelog's tail brings a store up to date", _store_trusted),
-    Mutation("end captured before committed(), as read_committed has it", "committed() first, then the changelog's end", _end_before_committed),
-    Mutation("changelog's end as read_committed has it", "the changelog's end is asked for read_uncommitted", _stable_end),
+    Mutation(
+        "end captured before committed(), as read_committed has it",
+        "committed() first, then the changelog's end",
+        _end_before_committed,
+    ),
+    Mutation(
+        "changelog's end as read_committed has it", "the changelog's end is asked for read_uncommitted", _stable_end
+    ),
     Mutation("committed() does not wait", "committed() waits for pending transactions", _no_wait_for_pending_offsets),
-    Mutation("restore reads uncommitted records", "a restore reads read_committed", lambda: _uncommitted("orchestrator-restore")),
+    Mutation(
+        "restore reads uncommitted records",
+        "a restore reads read_committed",
+        lambda: _uncommitted("orchestrator-restore"),
+    ),
     Mutation("restore stops at the last record", "a restore ends by position, past markers", _ends_ignored_by_restore),
     Mutation("inputs read uncommitted", "inputs are read read_committed", lambda: _uncommitted("engine"), (LIVE,)),
     Mutation("reads on while it restores", "nothing is read before the state is there", _reads_while_it_restores),
@@ -413,13 +429,19 @@ MUTATIONS = (
     Mutation("commit in doubt taken for failed", "in doubt: a new process finds out", _taken_for_failed),
     Mutation("sweep ignores staged writes", "a sweep sees what the same transaction wrote", _sweep_ignores_staged),
     Mutation("sweep cursor too far after a restore", "the sweep goes on from the last commit", _sweep_from_now),
-    Mutation("ends past markers are not told", "end-of-partition events move a step on", _ends_ignored_by_inbox, (LIVE,)),
-    Mutation("barrier ends with read_committed", "a barrier's ends are asked for read_uncommitted", _stable_barriers, (LIVE,)),
+    Mutation(
+        "ends past markers are not told", "end-of-partition events move a step on", _ends_ignored_by_inbox, (LIVE,)
+    ),
+    Mutation(
+        "barrier ends with read_committed", "a barrier's ends are asked for read_uncommitted", _stable_barriers, (LIVE,)
+    ),
     Mutation("instant taken after the ends", "the instant first, then the ends", _instant_after_the_ends, (LIVE,)),
     Mutation("clock goes back", "T never goes back", _clock_goes_back, (LIVE,)),
     Mutation("barrier not waited for", "a step ends where its barrier says", _barrier_not_waited_for),
-    Mutation("reference data not waited for", "no clock passes reference data that is not loaded", _references_not_waited_for),
-)  # fmt: skip
+    Mutation(
+        "reference data not waited for", "no clock passes reference data that is not loaded", _references_not_waited_for
+    ),
+)
 
 UNSEEN = (
     (
@@ -483,8 +505,8 @@ def _write(path: Path, rows: Sequence[tuple[Mutation, Noticed | None]]) -> None:
         f"Written by `python -m tests.simulator.mutations --write` on {time.strftime('%Y-%m-%d')}, "
         f"{platform.machine()}, Python {platform.python_version()}.",
         "",
-        f"The simulator runs the real loop over fake brokers. Each rule below was broken on purpose, and schedules were",
-        f"run from seed 0 until one was violated: {noticed} of {len(rows)} are noticed.",
+        "The simulator runs the real loop over fake brokers. Each rule below was broken on purpose, and schedules",
+        f"were run from seed 0 until one was violated: {noticed} of {len(rows)} are noticed.",
         "",
         "| rule | broken: | first seed | symptom | schedules needed |",
         "|---|---|---|---|---|",

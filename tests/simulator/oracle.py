@@ -70,7 +70,9 @@ class _Oracle:
         self._intake = intake()
         self._outbox = Outbox(topics(), codec(), self._send)
 
-    def _send(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None) -> None:
+    def _send(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None
+    ) -> None:
         self._found.outputs[topic, partition, key, value, tuple(headers or ())] += 1
 
     def follow(self, barriers: Sequence[Used]) -> None:

@@ -27,14 +27,13 @@ from tests.simulator.schedule import (
     SLOW_CLOCK,
     SLOW_MARKERS,
     SLOW_TOPIC,
-    STALL,
     STOP,
     TWIN,
     Fault,
     Schedule,
 )
-from tests.simulator.world import LASTS, OPENS_AT, PARTITIONS, QUIET, codec, products, topics
 from tests.simulator.worker import GROUP, Plan, Volume, Worker
+from tests.simulator.world import LASTS, OPENS_AT, PARTITIONS, QUIET, codec, products, topics
 
 SETTLES = 20_000
 """How long after the last event faults may still happen."""
@@ -122,8 +121,15 @@ class Run:
         if fault.kind in (STOP, TWIN):
             worker.asleep = True
             self.clock.after(SESSION, lambda: self._expire_if_asleep(worker, worker.ready_at))
+        else:
+            served_by = worker.consumer.consumed_at + worker.max_poll + 1
+            self.clock.at(served_by, lambda: self._heartbeat(worker))
         worker.park()
         worker.asleep = False
+
+    def _heartbeat(self, worker: Worker) -> None:
+        if worker.alive and worker.strand is not None and not worker.asleep:
+            worker.consumer.heartbeat()
 
     def _expire_if_asleep(self, worker: Worker, until: int) -> None:
         if worker.alive and worker.asleep and worker.ready_at == until:

@@ -1,4 +1,4 @@
-"""A schedule: everything that one run depends on, as a value made from one seed; without a fault or a record it is another."""
+"""A schedule: everything that one run depends on, as a value made from one seed."""
 
 from __future__ import annotations
 
@@ -163,9 +163,9 @@ def _fault(random: Random, mode: str, shape: Shape) -> Fault:
 def _reply(random: Random, worker: int) -> Fault:
     point, nth, detail = random.choice(
         (
-            ("commit_transaction", 20, (random.choice((1, 2, 3, 3)), random.choice((0, 500, 4_000, 20_000)))),
-            ("commit_transaction", 20, (random.choice((1, 2, 3, 3)), random.choice((0, 500, 4_000, 20_000)))),
-            ("commit_transaction", 20, (3, random.choice((0, 500, 4_000, 20_000)))),
+            ("commit_transaction", 20, (random.choice((1, 2, 3, 3)), random.choice((-1, -1, 500, 4_000, 20_000)))),
+            ("commit_transaction", 20, (random.choice((1, 2, 3, 3)), random.choice((-1, -1, 500, 4_000, 20_000)))),
+            ("commit_transaction", 20, (3, random.choice((-1, -1, 500, 4_000, 20_000)))),
             ("send_offsets", 20, (random.choice((1, 2, 3)),)),
             ("flush", 20, (random.choice(("stuck", "undelivered", "undelivered")),)),
             ("produce", 60, (2,)),

@@ -48,7 +48,9 @@ class Plan:
     """The faults of one ordinal that have not happened yet, and how often its points were passed."""
 
     def __init__(self, faults: list[Fault]) -> None:
-        self.faults = {(fault.point, 2 if fault.kind == REPLY else int(fault.after), fault.nth): fault for fault in faults}
+        self.faults = {
+            (fault.point, 2 if fault.kind == REPLY else int(fault.after), fault.nth): fault for fault in faults
+        }
         self.passes: dict[tuple[str, int], int] = {}
 
     def next(self, point: str, when: int) -> Fault | None:
@@ -247,7 +249,7 @@ def consumers_of(kafka: FakeKafka, process: Process) -> Iterator[None]:
         return FakeConsumer(kafka, process, config)
 
     made: Callable[[dict[str, Any]], Any] = make
-    before = restore.Consumer, reference_reader.Consumer
+    before = vars(restore)["Consumer"], vars(reference_reader)["Consumer"]
     vars(restore)["Consumer"] = vars(reference_reader)["Consumer"] = made
     try:
         yield

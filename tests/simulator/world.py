@@ -1,4 +1,4 @@
-"""A small world: a few customers, the four moments with times of seconds, and everything that goes wrong with records."""
+"""A small world: a few customers, the four moments with times of seconds, and records that are odd."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from orchestrator.events import MINUTE, SECOND
 from orchestrator.features import Feature
 from orchestrator.moments.rules import Absence, Around, Calendar, EventMatch, Moment, PickOne, Silence
 from orchestrator.program import Definitions, Program
-from orchestrator.runtime.avro import Codec
+from orchestrator.runtime.avro import Codec, Decode, Encode
 from orchestrator.runtime.partitioner import partition_of
 from orchestrator.runtime.schema_registry import FileRegistry
-from orchestrator.runtime.topic import Topics
+from orchestrator.runtime.topic import Topic, Topics
 from orchestrator.runtime.topics import load as load_topics
 from tests import builders
 from tests.builders import ITEM_ADDED, ORDER_PLACED
@@ -53,14 +53,35 @@ def topics() -> Topics:
     return load_topics(ROOT / "topics.yaml", ROOT / "schemas").with_partitions(PARTITIONS, 1)
 
 
+class _Remembering(Codec):
+    """The codec, which makes each encoder and decoder once: thousands of workers are built from it."""
+
+    def __init__(self) -> None:
+        super().__init__(FileRegistry(ROOT / "schemas"))
+        self._made: dict[tuple[str, str], Any] = {}
+
+    def encoder(self, topic: Topic) -> Encode:
+        key = ("encoder", topic.name)
+        if key not in self._made:
+            self._made[key] = super().encoder(topic)
+        encode: Encode = self._made[key]
+        return encode
+
+    def decoder(self, topic: Topic) -> Decode:
+        key = ("decoder", topic.name)
+        if key not in self._made:
+            self._made[key] = super().decoder(topic)
+        decode: Decode = self._made[key]
+        return decode
+
+
 @cache
 def codec() -> Codec:
     """Return the codec over the schema files."""
-    return Codec(FileRegistry(ROOT / "schemas"))
+    return _Remembering()
 
 
-@cache
-def _encoder(topic: str) -> Any:
+def _encoder(topic: str) -> Encode:
     return codec().encoder(topics().by_name(topic))
 
 
@@ -71,7 +92,9 @@ def _campaign(name: str, when: str, priority: int, window: int) -> Campaign:
 @cache
 def program() -> Program:
     """Return the four first moments, each within seconds."""
-    cart_value = Condition("cart_value >= 20", Compare(">=", Read("feature", "cart_value", unit="money"), Literal(2_000)))
+    cart_value = Condition(
+        "cart_value >= 20", Compare(">=", Read("feature", "cart_value", unit="money"), Literal(2_000))
+    )
     moments = (
         Moment(
             name="abandoned_cart",
@@ -139,7 +162,7 @@ def products() -> list[bytes]:
 
 
 def _product(sku: str, effective_from: int, margin_rate_bp: int) -> bytes:
-    value: bytes = _encoder("products")(
+    return _encoder("products")(
         {
             "sku": sku,
             "category": "care",
@@ -151,7 +174,6 @@ def _product(sku: str, effective_from: int, margin_rate_bp: int) -> bytes:
             "effective_from": effective_from,
         }
     )
-    return value
 
 
 def arrivals(seed: int, *, transactions: bool) -> tuple[Arrival, ...]:
@@ -221,7 +243,9 @@ class _World:
         if chance < 0.35:
             self._order(start + random.randint(2_000, 14_000), customer, cart)
         elif chance < 0.45:
-            self._event(start + random.randint(2_000, 14_000), "clickstream", customer, event="cart.emptied", cart_id=cart)
+            self._event(
+                start + random.randint(2_000, 14_000), "clickstream", customer, event="cart.emptied", cart_id=cart
+            )
 
     def _habit(self, customer: str) -> None:
         random = self._random
@@ -264,7 +288,9 @@ class _World:
         random = self._random
         at = OPENS_AT + random.randint(0, LASTS)
         topic = random.choice(("clickstream", "purchases"))
-        key, value = random.choice(((b"c9", b"\x00\x00broken"), (None, b"nobody"), (b"c8", None), (b"\xff\xfe", b"odd")))
+        key, value = random.choice(
+            ((b"c9", b"\x00\x00broken"), (None, b"nobody"), (b"c8", None), (b"\xff\xfe", b"odd"))
+        )
         self._found.append(Arrival(at, topic, random.randrange(PARTITIONS), key, value))
 
     def _put(self, at: int, topic: str, customer: str, value: bytes | None) -> None:

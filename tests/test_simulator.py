@@ -1,0 +1,105 @@
+"""The loop keeps its promises in hundreds of schedules of faults, and the simulator notices when it would not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.simulator.__main__ import simulate
+from tests.simulator.mutations import MUTATIONS, Mutation, notice
+from tests.simulator.run import Run
+from tests.simulator.schedule import KILL, LIVE, REPLAY, Fault, Schedule, Shape, schedule
+from tests.simulator.shrink import describe, shrink
+
+SCHEDULES = 500
+"""What fits into the tests that everybody runs; `python -m tests.simulator` runs more."""
+
+SOON = 120
+"""Within so many schedules the mutations tried here are noticed; bench figures of all are in docs/proofs."""
+
+FOUND = (
+    (REPLAY, 466),  # stopped between committed() and the restore, beyond its session
+    (REPLAY, 1127),
+    (LIVE, 298),
+    (LIVE, 29),  # not polled within max.poll.interval
+)
+"""Seeds that once failed, or found something."""
+
+NOTICED_SOON = tuple(
+    mutation
+    for mutation in MUTATIONS
+    if mutation.name
+    in {
+        "no generation with the offsets",
+        "position() instead of own next offsets",
+        "store written before the commit",
+        "store trusted, tail not replayed",
+        "restore reads uncommitted records",
+        "inputs read uncommitted",
+        "commit in doubt taken for failed",
+        "sweep ignores staged writes",
+        "barrier ends with read_committed",
+        "instant taken after the ends",
+        "clock goes back",
+        "barrier not waited for",
+    }
+)
+
+
+def test_no_schedule_of_faults_breaks_a_promise() -> None:
+    """Kills, zombies, rebalances, commits in doubt and slow topics change nothing of what comes out."""
+    report = simulate(range(SCHEDULES), (LIVE, REPLAY))
+    print("\n" + "\n".join(report.lines()))
+
+    assert report.failed == []
+    assert sum(report.faults.values()) > SCHEDULES
+    assert report.counts["triggers"] > SCHEDULES
+
+
+@pytest.mark.parametrize("mode", [LIVE, REPLAY])
+def test_undisturbed_the_loop_does_what_the_oracle_expects(mode: str) -> None:
+    """Without faults nothing aborts, nobody is fenced, and every output is as computed from the barriers."""
+    for seed in range(20):
+        result = Run(schedule(seed, mode).without_faults()).run()
+
+        assert result.violations == ()
+        assert result.counts["aborts"] == result.counts["fenced"] == 0
+
+
+@pytest.mark.parametrize(("mode", "seed"), FOUND)
+def test_what_was_found_once_stays_found(mode: str, seed: int) -> None:
+    """A schedule that once failed is kept."""
+    assert Run(schedule(seed, mode)).run().violations == ()
+
+
+@pytest.mark.parametrize("mode", [LIVE, REPLAY])
+def test_a_seed_is_one_run(mode: str) -> None:
+    """The same seed gives the same faults at the same places and the same result, threads or not."""
+    for seed in range(12):
+        first, second = (Run(schedule(seed, mode)).run() for _ in range(2))
+
+        assert first == second
+
+
+@pytest.mark.parametrize("mutation", NOTICED_SOON, ids=lambda mutation: mutation.name.replace(" ", "_"))
+def test_a_broken_rule_is_noticed(mutation: Mutation) -> None:
+    """Without one of its rules the loop breaks a promise within few schedules."""
+    assert notice(mutation, SOON) is not None
+
+
+def test_a_failing_schedule_shrinks_to_what_makes_it_fail() -> None:
+    """Of many faults and records only those stay without which it would not fail."""
+    fatal = Fault(KILL, 0, "flush", 3)
+    others = tuple(Fault(KILL, 1, "consume", number) for number in range(5, 9))
+    full = replace(schedule(3, REPLAY), faults=(*others[:2], fatal, *others[2:]))
+
+    def failing(candidate: Schedule) -> str | None:
+        return "made up: it fails" if fatal in candidate.faults and len(candidate.arrivals) > 1 else None
+
+    small = shrink(full, failing)
+
+    assert small.faults == (fatal,)
+    assert len(small.arrivals) == 2
+    assert small.shape == Shape()
+    assert "kill worker 0, before flush number 3" in describe(small)
