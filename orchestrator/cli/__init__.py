@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "orchestrator.cli.dead_letters:dead_letters",
         "List, show and redrive records that could not be used.",
     ),
+    "rebuild": ("orchestrator.cli.rebuild:rebuild", "Write the changelog anew after it was lost with every store."),
     "topics": ("orchestrator.cli.topics:topics", "Compare, create and verify the topics of topics.yaml."),
     "worker": ("orchestrator.cli.worker:worker", "Run the engine or the control role, as Kubernetes does."),
 }

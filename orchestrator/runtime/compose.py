@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, Producer
@@ -22,6 +22,7 @@ from orchestrator.runtime.intake import Intake, sources_of
 from orchestrator.runtime.loop import Loop, LoopConfig, no_probe
 from orchestrator.runtime.outbox import Headers, Outbox
 from orchestrator.runtime.partition import Deciding
+from orchestrator.runtime.rebuild import Rebuild
 from orchestrator.runtime.reference_reader import ReferenceReader
 from orchestrator.runtime.restore import Restorer
 from orchestrator.runtime.schema_registry import ConfluentRegistry, FileRegistry, SchemaRegistry
@@ -76,9 +77,7 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
     references = [topic.name for topic in topics.references]
     live = settings.barriers == "live"
 
-    reference = Reference()
-    decoders = {topic.name: codec.decoder(topic) for topic in topics.references if topic.schema == "product"}
-    reader = ReferenceReader(shared, decoders, lambda _, record: reference.put(product_of(record)))
+    reference, reader = _products(topics, codec, shared)
 
     transactional_id = f"{settings.group}.{settings.ordinal}"
     producer = Producer(producer_config(settings, transactional_id))
@@ -126,6 +125,30 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
         probe,
     )
     return loop
+
+
+def build_rebuild(settings: Settings) -> Rebuild:
+    """Return what rebuilds the changelog, with everything it has to look up; raises OperatorError as `build_loop`."""
+    program = program_of(settings)
+    topics = topics_of(settings)
+    codec = codec_of(settings)
+    admin = connect(settings)
+    if findings := verify(admin, topics):
+        raise OperatorError("the topics are not as topics.yaml declares them:", details=findings)
+    shared = {**client_config(settings), "logger": kafka_log}
+    reference, reader = _products(topics, codec, shared)
+    reader.read_all()
+    reader.close()
+    intake = Intake(topics, codec, max_record_bytes=settings.max_record_bytes, max_skew=settings.max_skew_ms)
+    replay = settings.barriers == "replay"
+    return Rebuild(shared, admin, topics, codec, program, reference, intake, group=settings.group, replay=replay)
+
+
+def _products(topics: Topics, codec: Codec, shared: Mapping[str, Any]) -> tuple[Reference, ReferenceReader]:
+    """Return the products, and the reader that fills them in."""
+    reference = Reference()
+    decoders = {topic.name: codec.decoder(topic) for topic in topics.references if topic.schema == "product"}
+    return reference, ReferenceReader(shared, decoders, lambda _, record: reference.put(product_of(record)))
 
 
 def consumer_config(settings: Settings) -> dict[str, Any]:
