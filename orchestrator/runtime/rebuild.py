@@ -121,7 +121,10 @@ class Rebuild:
                 return
             raise OperatorError(f"the group cannot be asked for: {error.args[0].str()}") from error
         if state not in _IDLE:
-            raise OperatorError(f"workers of the group {self._group} are running: stop them all, then run this again")
+            raise OperatorError(
+                f"workers of the group {self._group} are running: stop them all, wait until their sessions have ended "
+                "(ORCHESTRATOR_SESSION_TIMEOUT), then run this again"
+            )
 
     def _offsets(self) -> dict[int, dict[str, int]]:
         """Return the group's next offsets by partition and topic, -1001 where there are none."""

@@ -1,0 +1,88 @@
+"""The changelog and every store are lost amid a stream: rebuilt, the group goes on and keeps its promises."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from orchestrator.demo.world import World
+from orchestrator.events import MINUTE
+from orchestrator.runtime.topic_admin import apply
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.workers import ROOT, Run, differences, wait_for
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+
+HOUSEHOLDS, DAYS = 100, 120
+PREFIX = "rebuild-"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(kafka: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Return a run that has decided everything."""
+    run = Run("undisturbed", kafka.bootstrap, tmp_path_factory.mktemp("rebuild"), PREFIX)
+    world = World(7, households=HOUSEHOLDS, days=DAYS)
+    run.replay(world.stream(), world.ends_at, barrier_every=15 * MINUTE)
+    run.finish()
+    yield run
+    run.close()
+
+
+def command(run: Run, name: str) -> subprocess.CompletedProcess[str]:
+    """Return what an `orchestrator` command with the settings of a run printed."""
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator", name],
+        cwd=ROOT,
+        env={**os.environ, **run.environment(0)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def lose_everything(run: Run) -> None:
+    """Delete the changelog and every store, and create the changelog anew."""
+    admin = AdminClient(run.client)
+    name = run.topics.changelog.name
+    admin.delete_topics([name])[name].result(30)
+    wait_for(lambda: name not in admin.list_topics(timeout=10).topics, "the end of the changelog")
+    apply(admin, run.topics)
+    shutil.rmtree(run.state())
+
+
+def test_after_the_loss_of_everything_a_rebuild_goes_on(undisturbed: Run, kafka: KafkaBroker, tmp_path: Path) -> None:
+    """A worker refuses to begin anew; rebuilt, it writes what the undisturbed run writes, and the audit is clean."""
+    # A static member is counted as running until its session ends, a minute after it has stopped.
+    run = Run("lost", kafka.bootstrap, tmp_path, PREFIX, {"STATIC_MEMBERSHIP": "false"})
+    try:
+        half = run.barriers() // 2
+        worker = run.start(crash={"SMALL_BATCHES": "200"})
+        wait_for(lambda: run.decided() >= half, "half of the stream")
+        refused = command(run, "rebuild")
+        assert (refused.returncode, "are running" in refused.stderr) == (1, True), refused.stderr
+        assert worker.stop() == 0
+        assert not run.finished
+        held = command(run, "rebuild")
+        assert (held.returncode, "holds a state" in held.stderr) == (1, True), held.stderr
+        lose_everything(run)
+
+        worker = run.start()
+        assert worker.wait() == 1
+        assert "'Disaster recovery'" in worker.log
+        rebuilt = command(run, "rebuild")
+        assert rebuilt.returncode == 0, rebuilt.stderr
+        print(f"\n{rebuilt.stdout}")
+        run.finish()
+
+        assert run.audit().violations == ()
+        assert differences(run.outputs(), undisturbed.outputs()) == ""
+    finally:
+        run.close()
