@@ -22,7 +22,7 @@ from confluent_kafka import (
 
 from tests.simulator.fake_kafka import FakeKafka
 from tests.simulator.groups import Membership
-from tests.simulator.log import ABORTED, COMMITTED, MARKER, OPEN, Headers, Place
+from tests.simulator.log import ABORTED, COMMITTED, MARKER, OPEN, REMOVED, Headers, Place
 from tests.simulator.process import Process
 from tests.simulator.transactions import ENDING, Fenced
 
@@ -271,7 +271,7 @@ class FakeConsumer:
                     messages.append(log.message(entry))
                     room -= 1
             # What is not shown directly after a record is passed with it.
-            while position < shown and entries[position].state == MARKER:
+            while position < shown and entries[position].state in (MARKER, REMOVED):
                 position += 1
             fetch.position = fetch.returned = position
         if position > log.end:

@@ -11,7 +11,7 @@ Place = tuple[str, int]
 
 Headers = list[tuple[str, str | bytes | None]]
 
-OPEN, COMMITTED, ABORTED, MARKER = range(4)
+OPEN, COMMITTED, ABORTED, MARKER, REMOVED = range(5)
 
 
 class Entry:
@@ -79,6 +79,15 @@ class PartitionLog:
         """Return the offset before which a reader is shown everything it may see now."""
         end = self.stable if committed_only else len(self.entries)
         return min(end, self.slow_end) if now < self.slow_until else end
+
+    def compact(self) -> None:
+        """Remove every committed record that a later one of its key replaces; offsets stay as they are."""
+        newest: set[bytes | None] = set()
+        for entry in reversed(self.entries[: self.stable]):
+            if entry.state == COMMITTED:
+                if entry.key in newest:
+                    entry.state = REMOVED
+                newest.add(entry.key)
 
     def committed(self) -> list[Entry]:
         """Return what a reader of committed records sees."""

@@ -8,7 +8,6 @@ from contextlib import suppress
 from random import Random
 from typing import NamedTuple
 
-from orchestrator.events import FOREVER
 from orchestrator.runtime import loop as loop_module
 from orchestrator.runtime import partition as partition_module
 from orchestrator.runtime.errors import OperatorError
@@ -19,6 +18,7 @@ from tests.simulator.clock import VirtualClock
 from tests.simulator.fake_kafka import FakeKafka
 from tests.simulator.process import Killed
 from tests.simulator.schedule import (
+    COMPACTION,
     JOIN,
     KILL,
     LEAVE,
@@ -171,6 +171,10 @@ class Run:
             elif fault.kind == LEAVE:
                 self._leaving.add(fault.worker)
                 self._start_later(fault.worker, fault.amount)
+            elif fault.kind == COMPACTION:
+                for log in self.kafka.logs.values():
+                    if log.place[0] == topics().changelog.name:
+                        log.compact()
             elif fault.kind == SLOW_CLOCK:
                 (behind,) = fault.detail
                 assert isinstance(behind, int)
@@ -389,8 +393,3 @@ class Run:
 
 def void(_: object) -> None:
     """Return nothing."""
-
-
-def earliest(instants: list[int]) -> int:
-    """Return the first of some instants, never when there are none."""
-    return min(instants, default=FOREVER)

@@ -17,7 +17,8 @@ TRANSACTION = 12 * SECOND
 MAX_POLL = 20 * SECOND
 
 KILL, STOP, STALL, TWIN, REPLY = "kill", "stop", "stall", "twin", "reply"
-JOIN, LEAVE, SLOW_TOPIC, SLOW_MARKERS, SLOW_CLOCK = "join", "leave", "slow topic", "slow markers", "clock set back"
+JOIN, LEAVE, COMPACTION = "join", "leave", "compaction"
+SLOW_TOPIC, SLOW_MARKERS, SLOW_CLOCK = "slow topic", "slow markers", "clock set back"
 
 POINTS: dict[str, int] = {
     "subscribe": 2,
@@ -111,7 +112,7 @@ class Schedule:
 
 _KINDS = (
     *(KILL, KILL, KILL, STOP, STOP, STALL, TWIN, REPLY, REPLY, REPLY),
-    *(JOIN, LEAVE, SLOW_TOPIC, SLOW_MARKERS, SLOW_MARKERS, SLOW_CLOCK),
+    *(JOIN, LEAVE, COMPACTION, SLOW_TOPIC, SLOW_MARKERS, SLOW_MARKERS, SLOW_CLOCK),
 )
 _SLOW = ("clickstream", "purchases", "email-engagement", "customer-profiles", "clock", "customer-state-changelog")
 
@@ -150,6 +151,8 @@ def _fault(random: Random, mode: str, shape: Shape) -> Fault:
     at = random.randint(0, LASTS if mode == LIVE else LASTS // 2)
     if kind == JOIN:
         return Fault(kind, 3, nth=at)
+    if kind == COMPACTION:
+        return Fault(kind, worker, nth=at)
     if kind == LEAVE:
         return Fault(kind, worker, nth=at, amount=random.choice((500, 15_000)))
     if kind == SLOW_CLOCK:
