@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -27,17 +22,17 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
     ResourceType,
 )
 
-from orchestrator.demo.world import World
 from orchestrator.events import DAY
 from orchestrator.runtime import strimzi
 from orchestrator.runtime.connection import connect
 from orchestrator.runtime.control_app import changelog_of
-from orchestrator.runtime.embedded_broker import die_with_parent, free_ports, stop_watcher
+from orchestrator.runtime.embedded_broker import free_ports
 from orchestrator.runtime.strimzi import User
 from orchestrator.runtime.topic import Topics
 from orchestrator.runtime.topic_admin import apply
+from tests.deploy.workers import Worker, decisions_read, engine, history
 from tests.kafka.broker import KafkaBroker, Member
-from tests.kafka.workers import ROOT, Run, wait_for
+from tests.kafka.workers import Run
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -111,50 +106,6 @@ class Guarded:
         return allowed, denied
 
 
-class Worker:
-    """A worker as Kubernetes runs it; `with` ends it in good order."""
-
-    def __init__(self, role: str, variables: Mapping[str, str], log: Path) -> None:
-        self._log = log
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRATOR_")}
-        command = [sys.executable, "-m", "orchestrator", "worker", "--role", role]
-        with log.open("wb") as out:
-            self._process = subprocess.Popen(
-                command, env={**kept, **variables}, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
-            )
-        self._watcher = die_with_parent(self._process.pid)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self.wait()
-        stop_watcher(self._watcher)
-
-    def wait(self) -> int:
-        """Return its exit code once it has ended."""
-        try:
-            return self._process.wait(60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
-
-    @property
-    def log(self) -> str:
-        """What it has printed."""
-        return self._log.read_text(errors="replace")
-
-    def until(self, what: Callable[[], bool], name: str) -> None:
-        """Wait until something is so; that the worker ends before is an error."""
-
-        def so() -> bool:
-            assert self._process.poll() is None, self.log[-3000:]
-            return what()
-
-        wait_for(so, name, 120)
-
-
 @pytest.fixture(scope="module")
 def guarded(kafka: KafkaBroker) -> Iterator[Guarded]:
     """Start Apache Kafka with an authorizer that writes down what it decides."""
@@ -183,16 +134,8 @@ def guarded(kafka: KafkaBroker) -> Iterator[Guarded]:
 def run(guarded: Guarded, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return the topics of a group that is called `any`, filled with two months of customers."""
     run = Run("any", guarded.broker.bootstrap, tmp_path_factory.mktemp("rights"), "", {"STATIC_MEMBERSHIP": "false"})
-    world = World(7, households=40, days=60)
-
-    def stream() -> Iterator[Any]:
-        for number, (at, topic, key, record) in enumerate(world.stream()):
-            yield at, topic, key, record
-            if topic == "clickstream" and number % 200 == 0:  # from tomorrow: a dead letter
-                stray = {"event_id": f"stray-{number}", "event_time": record["event_time"] + DAY}
-                yield at, topic, key, record | stray
-
-    run.replay(stream(), world.ends_at, barrier_every=DAY // 24)
+    arrivals, until = history()
+    run.replay(arrivals, until, barrier_every=DAY // 24)
     return run
 
 
@@ -270,21 +213,6 @@ def test_control_lives_on_its_rights_and_uses_all_of_them(guarded: Guarded, run:
     allowed, denied = guarded.decisions()
     assert denied[user.name] == set()
     assert of_prefix(allowed[user.name], "") == granted(user)
-
-
-def engine(run: Run, settings: Mapping[str, str]) -> Worker:
-    """Start an engine over a run's topics."""
-    return Worker("engine", run.environment(0, **settings), run.folder / "engine.log")
-
-
-def decisions_read(port: int) -> float:
-    """Return how many decisions a control worker counts, 0 while nobody answers."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            text = answer.read().decode()
-    except (OSError, urllib.error.HTTPError):
-        return 0
-    return sum(map(float, re.findall(r"^journey_control_decisions_total\{.*\} (\S+)$", text, re.MULTILINE)))
 
 
 def test_a_sender_reads_its_triggers_and_nothing_else(guarded: Guarded, run: Run) -> None:
