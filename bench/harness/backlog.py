@@ -50,14 +50,15 @@ class Backlog:
     customers: int
     seed: int = 1
     span: int = 12 * HOUR
-    first: int = 0
+    stride: int = 1
+    """Only every so many-th customer does anything; the others are just there."""
 
     @cached_property
     def happenings(self) -> list[Happening]:
         """Every event, in the order of event time."""
         found: list[Happening] = []
-        for number in range(self.first, self.first + self.customers):
-            found.extend(self._customer(number))
+        for number in range(self.customers):
+            found.extend(self._customer(number * self.stride))
         found.sort(key=lambda one: (one.at, one.customer, one.topic))
         return found
 

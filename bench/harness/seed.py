@@ -11,11 +11,11 @@ from typing import Any
 from orchestrator.customer import Customer
 from orchestrator.definitions.catalogue import CATALOGUE
 from orchestrator.engine import advance
-from orchestrator.events import DAY, HOUR, PROFILE, Event
+from orchestrator.events import DAY, FOREVER, HOUR, PROFILE, Event
 from orchestrator.program import Program
 from orchestrator.reference import Reference, product_of
 from orchestrator.runtime.definitions_folder import load_folder
-from orchestrator.runtime.partitioner import partition_of
+from orchestrator.runtime.partitioner import murmur2_partition
 from orchestrator.runtime.state_store import Meta, StateStore, Stored, pack
 
 PRODUCTS, FAMILIES = 60, 20
@@ -32,6 +32,10 @@ class Seeded:
     customers: int
     median: int
     p99: int
+
+
+TEMPLATES = 1_000
+"""Histories that are decided; more customers than that share their states, which hold no customer's name."""
 
 
 def products() -> list[dict[str, Any]]:
@@ -91,32 +95,43 @@ def with_orders(count: int) -> Past:
     return past
 
 
-def seed(
-    folder: Path, definitions: Path, customers: Sequence[str], partitions: int, until: int, past: Past
-) -> tuple[Seeded, dict[bytes, bytes]]:
-    """Write a worker's stores as they would be at `until`, one directory per partition; return the states too.
+def seed(folder: Path, definitions: Path, customers: Sequence[str], partitions: int, until: int, past: Past) -> Seeded:
+    """Write a worker's stores as they would be at `until`, one directory per partition.
 
     The stores name no changelog offset: the worker that takes them up goes on with an empty changelog.
     """
     program = program_of(definitions)
+    states = decided(program, min(TEMPLATES, len(customers)), until, past)
+    write_stores(folder, program, customers, states, partitions, until)
+    sizes = sorted(len(one.state) for one in states)
+    return Seeded(len(customers), sizes[len(sizes) // 2], sizes[len(sizes) * 99 // 100])
+
+
+def decided(program: Program, count: int, until: int, past: Past) -> list[Stored]:
+    """Return so many states as the engine makes them, from different pasts."""
     reference = Reference(map(product_of, products()))
+    states = []
+    for place in range(count):
+        customer = Customer()
+        events = past("template", until, random.Random(place))
+        # Judged late, as a live worker judges a history that is replayed into it: nothing old is acted on.
+        advance(program, reference, "template", customer, events, until, not_before=until - 30_000)
+        states.append(Stored(customer.next_due, customer.to_bytes()))
+    return states
+
+
+def write_stores(
+    folder: Path, program: Program, customers: Sequence[str], states: Sequence[Stored], partitions: int, until: int
+) -> None:
+    """Write the customers to the stores of so many partitions; the states are given out in turn."""
     stores = [StateStore(folder / str(number)) for number in range(partitions)]
+    packed = [(pack(one), one.due) for one in states]
     batches = [store.batch() for store in stores]
-    sizes: list[int] = []
-    states: dict[bytes, bytes] = {}
     for place, name in enumerate(customers):
-        customer, key = Customer(), name.encode()
-        events = past(name, until, random.Random(place))
-        advance(program, reference, name, customer, events, until, not_before=until - 30_000)  # as a live worker would
-        state = customer.to_bytes()
-        due = customer.next_due
-        data = pack(Stored(due, state))
-        number = partition_of(key, partitions)
-        from_before = 2**62  # no timer of this customer was stored before
-        batches[number].put(key, data, due, from_before)
-        states[key] = data
-        sizes.append(len(state))
-        if place % 5_000 == 4_999:
+        key = name.encode()
+        data, due = packed[place % len(packed)]
+        batches[murmur2_partition(key, partitions)].put(key, data, due, FOREVER)
+        if place % 20_000 == 19_999:
             for store, batch in zip(stores, batches, strict=True):
                 store.write(batch)
             batches = [store.batch() for store in stores]
@@ -124,8 +139,6 @@ def seed(
         batch.put_meta(Meta(until, {}, program.version, 0))
         store.write(batch)
         store.close()
-    sizes.sort()
-    return Seeded(len(sizes), sizes[len(sizes) // 2], sizes[len(sizes) * 99 // 100]), states
 
 
 def program_of(definitions: Path) -> Program:

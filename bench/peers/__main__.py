@@ -92,7 +92,7 @@ class Bench:
         pasts = (("one_moment", seed.profile_only), ("twenty_moments", seed.with_orders(HISTORY_ORDERS)))
         for definitions, past in pasts:
             where = folder / "seeded" / definitions
-            self.seeded[definitions], _ = seed.seed(
+            self.seeded[definitions] = seed.seed(
                 where, DEFINITIONS / definitions, names, PARTITIONS, STARTS_AT - 1, past
             )
         self._schemas = write_schemas(folder, first.topics, first.codec)
