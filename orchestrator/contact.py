@@ -5,6 +5,12 @@ from __future__ import annotations
 from orchestrator.customer import Customer, Profile
 from orchestrator.events import Event
 
+MAX_CONSENTS = 32
+"""Channels and purposes remembered per customer; beyond, the one that was answered first is forgotten, a no first.
+
+No record means no message, so whoever floods us with opt-outs only silences themselves.
+"""
+
 
 def learn_profile(customer: Customer, event: Event) -> bool:
     """Take over a profile record, unless a newer one is known; return whether any consent changed."""
@@ -37,5 +43,9 @@ def give_consent(customer: Customer, channel: str, granted: bool, at: int) -> bo
         return False
     if granted and known is not None and at < known[1]:
         return False
-    customer.consents[channel] = (granted, at)
+    consents = customer.consents
+    consents[channel] = (granted, at)
+    if len(consents) > MAX_CONSENTS:
+        refused = (name for name, (yes, _) in consents.items() if not yes and name != channel)
+        del consents[next(refused, next(iter(consents)))]
     return True

@@ -19,6 +19,9 @@ from orchestrator.reference import Reference
 PER_LINE_KEYS = ("sku", "category", "product_family")
 """Keys that an order has once per line, and a browsing event through its sku."""
 
+MAX_KEY = 200
+"""Characters of a key, and of a text that a feature keeps: what is longer is no value, for states must stay small."""
+
 
 class EventView:
     """What a feature's `where` can ask about: the event itself."""
@@ -43,7 +46,7 @@ def keys_of(event: Event, key: str, reference: Reference) -> tuple[str, ...]:
     if key in PER_LINE_KEYS and not (key == "category" and event.data.get("category") is not None):
         return tuple(lines_by(event, key, reference))
     value = event.data.get(key)
-    return () if value is None else (str(value),)
+    return () if value is None or len(text := str(value)) > MAX_KEY else (text,)
 
 
 def lines_by(event: Event, key: str, reference: Reference) -> dict[str, list[Mapping[str, Any]]]:
@@ -52,7 +55,7 @@ def lines_by(event: Event, key: str, reference: Reference) -> dict[str, list[Map
     time = event.time
     for line in event.data.get("lines") or (event.data,):
         value = line.get("sku")
-        if value is None:
+        if value is None or len(value) > MAX_KEY:
             continue
         if key != "sku":
             product = reference.product(value, time)
@@ -136,6 +139,8 @@ class Feature:
         if self.kind == "latest":
             value = event.data.get(self.field or "")
             if value is None or (state is not None and seconds < state[1]):
+                return state
+            if type(value) is str and len(value) > MAX_KEY:
                 return state
             return [value, seconds]
         if self.kind == "first_time":

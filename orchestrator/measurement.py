@@ -11,12 +11,16 @@ from collections.abc import Iterable
 
 from orchestrator.customer import Window
 from orchestrator.events import Event
-from orchestrator.features import line_margin
+from orchestrator.features import MAX_KEY, line_margin
+from orchestrator.identity import fingerprint
 from orchestrator.records import ActiveCampaign, CampaignOutcome
 from orchestrator.step import Step
 
 SLOT = ""
 """The name under which the end of the running measurement window waits among the moments' timers."""
+
+MAX_ORDERS = 200
+"""Orders counted in one window; who orders more often is no person, and would only cost state."""
 
 
 def hold_slot(step: Step, window: Window) -> None:
@@ -73,7 +77,7 @@ def _count(step: Step, window: Window, event: Event) -> bool:
 
 def _place_order(step: Step, window: Window, event: Event) -> bool:
     order_id = _order_id(event)
-    if order_id in window.orders:
+    if order_id in window.orders or len(window.orders) >= MAX_ORDERS:
         return False
     window.orders[order_id] = (int(event.data.get("total") or 0), _margin(step, event))
     return True
@@ -99,7 +103,8 @@ def _margin(step: Step, event: Event) -> int:
 
 
 def _order_id(event: Event) -> str:
-    return str(event.data.get("order_id") or event.id)
+    order_id = str(event.data.get("order_id") or event.id)
+    return order_id if len(order_id) <= MAX_KEY else str(fingerprint(order_id))
 
 
 def outcome_of(window: Window, customer_id: str) -> CampaignOutcome:

@@ -15,6 +15,9 @@ from orchestrator.records import Decision, Effects, EndedMoment
 from orchestrator.reference import Reference
 from orchestrator.view import CustomerView
 
+MAX_SENT = 100
+"""Messages remembered per customer for the caps: no cap allows that many."""
+
 
 class Step:
     """One customer inside one step; `clock_before` is the clock of the step before, by which lateness is judged."""
@@ -64,7 +67,7 @@ class Step:
         """Count a message for the caps."""
         customer = self.customer
         keep_from = max(at, customer.now) - self.program.longest_cap
-        customer.sent[:] = [*(kept for kept in customer.sent if kept[0] > keep_from), (at, channel)]
+        customer.sent[:] = [*(kept for kept in customer.sent[1 - MAX_SENT :] if kept[0] > keep_from), (at, channel)]
 
     def close(self, now: int, over: Sequence[EndedMoment]) -> None:
         """Record moments that ended unanswered."""
