@@ -217,6 +217,16 @@ def test_a_long_name_leaves_room_for_the_ordinal() -> None:
     assert len(f"{name}-9999") <= 63
 
 
+@pytest.mark.parametrize(
+    ("release", "name"), [("journey", "journey-engine"), ("crm", "crm-journey-orchestrator-engine")]
+)
+def test_names_begin_with_the_release(release: str, name: str) -> None:
+    """A release that is called after the product has short names, as the runbooks write them."""
+    documents = helm.documents(helm.template(generated.SETS["minimal-dev"], name=release))
+
+    assert of_kind(documents, "StatefulSet")["metadata"]["name"] == name
+
+
 def test_a_changed_definition_restarts_the_engines() -> None:
     """The pods' annotation follows the files, and nothing else of the chart does."""
 
@@ -255,6 +265,34 @@ def test_files_of_the_chart_become_definitions(tmp_path: Path) -> None:
 
     data = of_kind(helm.documents(text), "ConfigMap")["data"]
     assert data == {path.name: path.read_text(encoding="utf-8") for path in shipped.glob("*.yaml")}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("default", "WARNING: records about customers go over the network in the clear"),
+        ("static-sasl-ssl", "Membership is static: a pod that restarts within its session"),
+        ("dynamic-keda", "Membership is dynamic"),
+        ("minimal-dev", "WARNING: one engine has nobody to take over from it."),
+    ],
+)
+def test_notes_say_what_to_do_next(tmp_path: Path, name: str, said: str) -> None:
+    """After an installation one reads how to see that it works, and what was left open."""
+    shutil.copytree(helm.CHART, tmp_path / "chart")
+    notes = tmp_path / "chart" / "templates" / "NOTES.txt"
+    # Without a cluster helm shows no notes, so they are rendered as a manifest.
+    text = (
+        '{{ define "notes" }}' + notes.read_text(encoding="utf-8") + '{{ end }}notes: {{ include "notes" . | toJson }}'
+    )
+    (tmp_path / "chart" / "templates" / "notes.yaml").write_text(text)
+    arguments = ("--kube-version", helm.KUBERNETES, "--values", str(generated.SETS[name]))
+
+    rendered = helm.run("template", "r", str(tmp_path / "chart"), "--show-only", "templates/notes.yaml", *arguments)
+
+    shown = str(yaml.safe_load(rendered)["notes"])
+    assert said in shown
+    assert "statefulset/r-journey-orchestrator-engine" in shown
+    assert "<no value>" not in shown
 
 
 def test_keda_scales_by_every_input_and_never_to_zero(rendered: dict[str, list[Document]]) -> None:

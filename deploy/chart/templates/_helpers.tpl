@@ -6,7 +6,7 @@
 {{- define "journey.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
-{{- else if contains (include "journey.name" .) .Release.Name -}}
+{{- else if or (contains "journey" .Release.Name) (contains (include "journey.name" .) .Release.Name) -}}
 {{- .Release.Name | trunc 40 | trimSuffix "-" -}}
 {{- else -}}
 {{- printf "%s-%s" .Release.Name (include "journey.name" .) | trunc 40 | trimSuffix "-" -}}
