@@ -113,12 +113,13 @@ class Bench:
             COMMIT_INTERVAL=f"{COMMIT_MS}ms",
         )
 
-    def ours(self, definitions: str, wrap: Callable[[list[str]], list[str]] = list) -> tuple[Measurement, str]:
-        """Run our worker over the backlog; `wrap` may put a profiler in front of its command."""
+    def ours(self, definitions: str, started: Callable[[int], object] = int) -> tuple[Measurement, str]:
+        """Run our worker over the backlog; `started` is told its process id."""
         worker = self._worker(self._next("ours"), definitions)
         worker.take_up(self.folder / "seeded" / definitions)
         log = self.folder / f"{worker.group}.log"
-        with Measured(wrap(worker.command), worker.environment, log) as process:
+        with Measured(worker.command, worker.environment, log) as process:
+            started(process.pid)
             found = watch.measure(process, self.admin, worker.group, self._barriers, self.events)
         if definitions != "one_moment":
             return found, "its own"
