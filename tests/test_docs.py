@@ -9,14 +9,12 @@ import ast
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
 from orchestrator.cli import COMMANDS
-from orchestrator.runtime.loop import FENCED, Loop
-from orchestrator.runtime.metrics import COUNTERS, LABELLED, LoopCollector
+from orchestrator.runtime.loop import FENCED
+from orchestrator.runtime.metrics import reference as metrics
 from orchestrator.runtime.settings import SETTINGS, reference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,20 +44,6 @@ def first_sentence(path: Path) -> str:
     """Return the first paragraph of a module's docstring, on one line."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return " ".join(docstring.split("\n\n")[0].split())
-
-
-def metrics() -> str:
-    """Return the table of all metrics, as a scrape of a loop that has done one of everything shows them."""
-    tally = SimpleNamespace(**{name: 1 for name, _ in COUNTERS}, **{name: {"x": 1} for name, _, _ in LABELLED})
-    partition = SimpleNamespace(clock=0, inbox=SimpleNamespace(records=0), cached_customers=0)
-    loop: Any = SimpleNamespace(
-        tally=tally, commits=0, commit_ms=0, aborts=0, rebalances=0, restoring=0, partitions={0: partition}
-    )
-    rows = []
-    for metric in LoopCollector(lambda: cast("Loop", loop)).collect():
-        sample = metric.samples[0]
-        rows.append(f"| `{sample.name}` | {metric.type} | {', '.join(sample.labels)} | {metric.documentation} |")
-    return "\n".join(["| metric | type | label | meaning |", "|---|---|---|---|", *rows]) + "\n"
 
 
 PARTS: dict[str, Callable[[], str]] = {"settings": reference, "metrics": metrics, "modules": modules}

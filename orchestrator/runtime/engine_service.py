@@ -71,6 +71,11 @@ class EngineService(Service):
         return self.failure is None and self.loop_ is not None and self.loop_.ready
 
     @property
+    def fenced(self) -> bool:
+        """Whether another process has taken over our transactional id."""
+        return isinstance(self.failure, OperatorError) and self.failure.exit_code == FENCED
+
+    @property
     def restoring(self) -> int:
         """How many changelog offsets are left to read."""
         return 0 if self.loop_ is None else self.loop_.restoring
@@ -99,7 +104,7 @@ class EngineService(Service):
             if loop is not None:
                 # Before any waiting: others take over our partitions now, not when the group has missed us.
                 _leave(loop)
-            if isinstance(error, OperatorError) and error.exit_code == FENCED:
+            if self.fenced:
                 log.error("fenced by another worker; leaving in %.0f s", FENCED_BACKOFF_SECONDS)
                 self._enough.wait(FENCED_BACKOFF_SECONDS)
             self._report(error)

@@ -54,7 +54,7 @@ def engine_app(settings: Settings, service: EngineService) -> faust.App:
         web_tables_enabled=False,
         web_router_enabled=False,
     )
-    registry = registry_of(lambda: service.loop_)
+    registry = registry_of(lambda: service.loop_, lambda: service.fenced)
 
     @app.page("/healthz")
     async def healthz(view: View, _: Request) -> Response:

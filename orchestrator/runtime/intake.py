@@ -53,6 +53,8 @@ class Intake:
         self._max_bytes = max_record_bytes
         self._max_skew = max_skew
         self._sources: dict[str, _Source] = {}
+        self.topic_names = tuple(topic.name for topic in sources_of(topics))
+        """By an event's topic, which is its place among them."""
         for place, topic in enumerate((topics.profiles, *topics.inputs)):
             name = topic.events.name.name if topic.events and isinstance(topic.events.name, Always) else None
             self._sources[topic.name] = _Source(place, codec.decoder(topic), topic.events, name)

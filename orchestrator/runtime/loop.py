@@ -25,10 +25,11 @@ from orchestrator.runtime.barriers import Barrier, BarrierSource
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.inbox import Inbox
 from orchestrator.runtime.outbox import Headers
-from orchestrator.runtime.partition import Deciding, Partition, Tally
+from orchestrator.runtime.partition import Deciding, Partition
 from orchestrator.runtime.reference_reader import ReferenceReader
 from orchestrator.runtime.restore import Restorer, wake
 from orchestrator.runtime.state_store import META_KEY, Meta, StateStore, meta_to_bytes
+from orchestrator.runtime.tally import Tally
 
 FENCED = 75
 """Exit code of a process whose transactional id another process has taken over."""
@@ -129,7 +130,6 @@ class Loop:
         self.commits = 0
         self.aborts = 0
         self.rebalances = 0
-        self.commit_ms = 0
         self._consumer = consumer
         self._producer = producer
         self._restorer = restorer
@@ -174,6 +174,16 @@ class Loop:
         """How many changelog offsets are left to read before every partition is restored."""
         return self._restorer.left if self._restoring else 0
 
+    @property
+    def restored(self) -> int:
+        """How many changelog records were restored since the start."""
+        return self._restorer.records
+
+    @property
+    def definitions(self) -> str:
+        """The version of the definitions that decide."""
+        return self._deciding.program.version
+
     # --- one turn ---------------------------------------------------------------------------------------------------
 
     def step(self, timeout: float = 0.05) -> bool:
@@ -193,6 +203,7 @@ class Loop:
         restored = self._restore_some()
         for number, barrier in self._barriers.take(sorted(self.partitions)).items():
             if number in self.partitions:
+                self.partitions[number].ends = barrier.ends
                 self.partitions[number].inbox.add_barrier(barrier)
         self._references.poll()
         worked = self._decide() or bool(messages) or restored
@@ -231,6 +242,7 @@ class Loop:
         assert self.config.clock is not None
         # The barrier's own place: once its step is decided, the clock topic was read past it.
         ends[self.config.clock] = offset + 1
+        partition.ends = ends
         partition.inbox.add_barrier(Barrier(read["time"], ends, read["horizon"]))
 
     def _decide(self) -> bool:
@@ -338,7 +350,7 @@ class Loop:
                 self._probe("settling")
         self._probe("settled")
         self.commits += 1
-        self.commit_ms += self._now() - started
+        self.tally.commit_seconds.add((self._now() - started) / 1000)
 
     def _send_changelog(self, partition: Partition) -> None:
         records, meta = partition.stage(self._deciding.program.version)

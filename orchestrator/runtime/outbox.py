@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.barriers import Barrier
 from orchestrator.runtime.intake import DeadLetter
 from orchestrator.runtime.topic import Topics
+from orchestrator.runtime.trace import context_for
 
 Headers = list[tuple[str, str | bytes | None]]
 Send = Callable[[str, int, bytes | None, bytes | None, Headers | None], None]
@@ -37,14 +38,17 @@ class Outbox:
         self._dead = codec.encoder(topics.dead_letters)
         self._barrier = codec.encoder(topics.clock)
 
-    def emit(self, partition: int, key: bytes, effects: Effects) -> None:
-        """Send one customer's effects."""
+    def emit(self, partition: int, key: bytes, effects: Effects, causes: Sequence[Message] | None = None) -> None:
+        """Send one customer's effects; `causes` are the records that led to them, None when nobody follows traces."""
         send, topics = self._send, self._topics
         for decision in effects.decisions:
             send(topics.decisions.name, partition, key, self._decision(to_record(decision)), None)
         for trigger in effects.triggers:
             value = self._trigger(to_record(trigger))
-            send(topics.triggers.name, partition, key, value, cloud_event(trigger))
+            headers = cloud_event(trigger)
+            if causes is not None:
+                headers += context_for(trigger.decision_id, causes)
+            send(topics.triggers.name, partition, key, value, headers)
         for outcome in effects.outcomes:
             value = self._outcome(to_record(outcome))
             send(topics.outcomes.name, partition, outcome.outcome_id.encode(), value, None)

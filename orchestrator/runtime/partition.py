@@ -8,11 +8,13 @@ and restored.
 from __future__ import annotations
 
 import heapq
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
+from confluent_kafka import Message
 
 from orchestrator.customer import STATE_VERSION, Customer, customer_from_bytes
 from orchestrator.engine import advance
@@ -21,11 +23,13 @@ from orchestrator.migrations import UnknownStateVersionError
 from orchestrator.program import Program
 from orchestrator.records import Effects
 from orchestrator.reference import Reference
+from orchestrator.runtime.census import Census
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.inbox import Inbox, Step
 from orchestrator.runtime.intake import DeadLetter, Intake
 from orchestrator.runtime.outbox import Outbox
 from orchestrator.runtime.state_store import Batch, Meta, StateStore, Stored, pack
+from orchestrator.runtime.tally import Tally
 
 SCAN_ROWS = 128
 """Timers read from the store at once."""
@@ -34,8 +38,16 @@ MIGRATED_ROWS = 2_000
 """Customers looked at in one go when all states are migrated: so many fit a commit, and a turn of the loop."""
 
 DECODED_FACTOR = 5
-"""How much more memory a decoded customer takes than its bytes; measured by bench/state_layout.py."""
+ENTRY_BYTES = 4_096
+"""Memory that a decoded customer takes: so many times its bytes, and what the objects cost however little they hold.
 
+Measured by bench/state_layout.py and bench/memory.py.
+"""
+
+CENSUS_SECONDS = 0.1
+"""How seldom a process counts stored customers, a portion at a time: so that it takes 3 % of a core at most."""
+
+_DUE_BYTES = 8
 
 _NOBODY = Customer().to_bytes()
 
@@ -43,33 +55,21 @@ _NOBODY = Customer().to_bytes()
 class Entry:
     """A customer in memory, and how the store has them."""
 
-    __slots__ = ("customer", "due_stored", "size")
+    __slots__ = ("customer", "due_stored", "held_stored", "size")
 
     def __init__(self, customer: Customer, due_stored: int, size: int) -> None:
         self.customer = customer
         self.due_stored = due_stored
+        self.held_stored = customer.window is not None
         self.size = size
-
-
-@dataclass(slots=True)
-class Tally:
-    """What one partition, or one worker, has done; counts since the start."""
-
-    events: int = 0
-    irrelevant: int = 0
-    dead_letters: dict[str, int] = field(default_factory=dict)
-    decisions: dict[str, int] = field(default_factory=dict)
-    triggers: dict[str, int] = field(default_factory=dict)
-    moments: dict[str, int] = field(default_factory=dict)
-    outcomes: int = 0
-    steps: int = 0
-    loads: int = 0
-    hits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Deciding:
-    """What every partition of a process decides with; `max_lag` None means timers are never judged later than due."""
+    """What every partition of a process decides with.
+
+    `max_lag` None means timers are never judged later than due; with `traces` triggers carry a trace context.
+    """
 
     program: Program
     reference: Reference
@@ -77,6 +77,7 @@ class Deciding:
     outbox: Outbox
     max_lag: int | None
     records_barriers: bool
+    traces: bool = False
 
 
 class Partition:
@@ -96,6 +97,15 @@ class Partition:
         self.store = store
         self.inbox = inbox
         self.clock = meta.clock
+        self.reached = meta.clock
+        """The instant up to which everything is decided; an idle partition's clock stays behind it."""
+        self.next_due = FOREVER
+        """The earliest instant at which something waits, as far as it is known; never later than it is."""
+        self.ends: Mapping[str, int] = {}
+        """By topic, the newest end that a barrier told; a consumer's watermarks answer to its own thread only."""
+        self.event_times: dict[str, int] = {}
+        """By topic, the event time of the last record that was decided."""
+        self.census = Census()
         self.positions: Mapping[str, int] = meta.positions
         self.has_changes = False
         self._deciding = deciding
@@ -106,6 +116,7 @@ class Partition:
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
         self._dirty: set[bytes] = set()
         self._erased: set[bytes] = set()
+        self._read: dict[tuple[int, int], Message] = {}  # with traces, the records of a step by topic and offset
         self._due_heap: list[tuple[int, bytes]] = []
         # Timers read ahead from the store, valid until the next settle: rows, and the instant up to which they are all.
         self._rows: list[tuple[int, bytes]] = []
@@ -125,6 +136,11 @@ class Partition:
         """How many customers are decoded in memory."""
         return len(self._entries)
 
+    @property
+    def cached_bytes(self) -> int:
+        """How many bytes the customers that are decoded in memory have when they are stored."""
+        return self._cached_bytes
+
     # --- a step -----------------------------------------------------------------------------------------------------
 
     def apply(self, step: Step) -> None:
@@ -133,6 +149,7 @@ class Partition:
         by_customer = self._events(step)
         due = self._due_up_to(clock)
         if not step.messages and not due and self._deciding.records_barriers:
+            self._note_progress(clock)
             return  # live and idle: time went by and changed nothing, so there is nothing to keep
         before = self.clock
         lag = self._deciding.max_lag
@@ -143,19 +160,22 @@ class Partition:
             self._advance(key, events, clock, before, not_before)
         for key in due:
             if key not in by_customer:
-                self._advance(key, [], clock, before, not_before)
+                self._advance(key, (), clock, before, not_before)
         self.clock = clock
         self.positions = step.positions
         self.has_changes = True
+        self._read.clear()
         self._tally.steps += 1
+        self._tally.step_records.add(sum(len(messages) for _, messages in step.messages))
         if self._deciding.records_barriers:
             self._deciding.outbox.note_barrier(self.number, step.barrier)
+        self._note_progress(clock)
 
     def _events(self, step: Step) -> dict[bytes, list[Event]]:
         """Return the step's usable events by customer, in the order first met; bury the rest."""
         intake, outbox, tally = self._deciding.intake, self._deciding.outbox, self._tally
         relevant = self._deciding.program.relevant
-        newest = step.barrier.newest
+        newest, traces = step.barrier.newest, self._deciding.traces
         by_customer: dict[bytes, list[Event]] = {}
         for topic, messages in step.messages:
             tally.events += len(messages)
@@ -168,6 +188,8 @@ class Partition:
                     continue
                 else:
                     key: bytes = message.key()  # type: ignore[assignment]  # the intake checked it
+                    if traces:
+                        self._read[event.topic, event.offset] = message
                     known = by_customer.get(key)
                     if known is not None:
                         known.append(event)
@@ -179,13 +201,22 @@ class Partition:
                 outbox.bury(self.number, topic, message, letter)
                 tally.dead_letters[letter.reason] = tally.dead_letters.get(letter.reason, 0) + 1
                 self.has_changes = True
+            if type(event) is Event and event.name != PROFILE:
+                self.event_times[topic] = event.time
         return by_customer
 
-    def _advance(self, key: bytes, events: list[Event], clock: int, before: int, not_before: int) -> None:
+    def _advance(self, key: bytes, events: Sequence[Event], clock: int, before: int, not_before: int) -> None:
         entry = self._load(key)
         if events and any(event.name == ERASED for event in events):
             entry, events = self._erase(key, entry, events)
         deciding = self._deciding
+        seen = entry.customer.seen
+        if not events:
+            known: int | set[int] | None = None
+        else:
+            if events[0].time < before:
+                self._count_late(events, before)
+            known = next(reversed(seen), None) if len(events) == 1 else set(seen)
         effects = advance(
             deciding.program,
             deciding.reference,
@@ -197,8 +228,14 @@ class Partition:
             not_before=not_before,
         )
         self._change(key, entry)
+        if events:
+            self._count_repeated(events, seen, known)
         if effects.decisions or effects.outcomes or effects.triggers or effects.active_changed:
-            deciding.outbox.emit(self.number, key, effects)
+            causes = None
+            if deciding.traces:
+                read = (self._read.get((event.topic, event.offset)) for event in reversed(events))
+                causes = [message for message in read if message is not None]
+            deciding.outbox.emit(self.number, key, effects, causes)
             self._count(effects)
 
     def _change(self, key: bytes, entry: Entry) -> None:
@@ -213,12 +250,48 @@ class Partition:
             reason = str(decision.reason)  # a plain text, whatever the engine counts with
             tally.decisions[reason] = tally.decisions.get(reason, 0) + 1
             for ended in decision.ended:
-                tally.moments[ended.moment] = tally.moments.get(ended.moment, 0) + 1
+                end = ended.moment, ended.state
+                tally.moment_ends[end] = tally.moment_ends.get(end, 0) + 1
         for trigger in effects.triggers:
             tally.triggers[trigger.campaign] = tally.triggers.get(trigger.campaign, 0) + 1
         tally.outcomes += len(effects.outcomes)
 
-    def _erase(self, key: bytes, entry: Entry, events: list[Event]) -> tuple[Entry, list[Event]]:
+    def _count_late(self, events: Sequence[Event], before: int) -> None:
+        """Count the events before the clock of the step before; a profile says since when something is so."""
+        deciding, late = self._deciding, self._tally.late
+        for event in events:
+            if event.time < before and event.name != PROFILE:
+                in_time = event.time >= before - deciding.program.accept_late(event.name)
+                kind = deciding.intake.topic_names[event.topic], "accepted" if in_time else "too_late"
+                late[kind] = late.get(kind, 0) + 1
+
+    def _count_repeated(self, events: Sequence[Event], seen: dict[int, int], known: int | set[int] | None) -> None:
+        """Count the events that the engine had seen before: those of which it did not take note now.
+
+        `known` is what it knew before: of one event the last mark suffices, for the engine adds new ones at the end.
+        """
+        if len(events) == 1:
+            event = events[0]
+            if next(reversed(seen), None) == known and event.id and event.name != PROFILE:
+                self._tally.duplicates += 1
+        elif isinstance(known, set):
+            marked = sum(bool(event.id) and event.name != PROFILE for event in events)
+            self._tally.duplicates += max(0, marked - sum(mark not in known for mark in seen))
+
+    def _note_progress(self, clock: int) -> None:
+        self.reached = clock
+        self.next_due = min(
+            self._due_heap[0][0] if self._due_heap else FOREVER,
+            self._rows[-1][0] if self._rows else self._rows_until,
+        )
+        if self.census.counting and self._batch is None:
+            now = time.monotonic()
+            if now - self._tally.counted_at >= CENSUS_SECONDS:
+                self.census.count_some(self.store)
+                if self.census.counting:  # else it was little, and the next partition need not wait
+                    self._tally.counted_at = now
+
+    def _erase(self, key: bytes, entry: Entry, events: Sequence[Event]) -> tuple[Entry, Sequence[Event]]:
         """Forget a customer: their state, timers and our compacted records; what comes after starts anew."""
         last = max(place for place, event in enumerate(events) if event.name == ERASED)
         customer = entry.customer
@@ -239,10 +312,11 @@ class Partition:
             return entry
         stored = self.store.get(key)
         if stored is None:
+            self._tally.strangers += 1
             entry = Entry(Customer(), FOREVER, 0)
         else:
             self._tally.loads += 1
-            entry = Entry(_decoded(stored.state), stored.due, len(stored.state))
+            entry = Entry(_decoded(stored.state), stored.due, _DUE_BYTES + len(stored.state))
         self._entries[key] = entry
         self._cached_bytes += entry.size
         return entry
@@ -252,6 +326,7 @@ class Partition:
     def _due_up_to(self, clock: int) -> list[bytes]:
         """Return the customers with something due, in order; what this transaction wrote counts, not what it read."""
         due: dict[bytes, int] = {}
+        late = self._tally.timer_lateness
         while self._due_heap and self._due_heap[0][0] <= clock:
             at, key = heapq.heappop(self._due_heap)
             entry = self._entries[key]
@@ -268,6 +343,8 @@ class Partition:
             self._rows.pop()
             if key not in self._dirty:
                 due[key] = at
+        for at in due.values():
+            late.add((clock - at) / 1000)
         return [key for key, _ in sorted(due.items(), key=lambda item: (item[1], item[0]))]
 
     def _read_ahead(self) -> None:
@@ -309,15 +386,25 @@ class Partition:
         """Return the changelog records of this commit, one per changed customer, and its meta record."""
         batch = self.store.batch()
         records: list[tuple[bytes, bytes | None]] = []
+        census = self.census
         for key in self._dirty:
             entry = self._entries[key]
             customer = entry.customer
             due = customer.next_due
             state = customer.to_bytes()
+            noted = census.has_counted(key)
+            if noted and entry.size:
+                census.leave(entry.due_stored, entry.size - _DUE_BYTES, held=entry.held_stored)
             if key in self._erased and state == _NOBODY:
                 batch.delete(key, entry.due_stored)
                 records.append((key, None))
+                self._cached_bytes -= entry.size
+                entry.size = 0
+                entry.held_stored = False
                 continue
+            entry.held_stored = customer.window is not None
+            if noted:
+                census.enter(due, len(state), held=entry.held_stored)
             data = pack(Stored(due, state))
             batch.put(key, data, due, entry.due_stored)
             records.append((key, data))
@@ -347,7 +434,8 @@ class Partition:
         self._due_heap.clear()
         self._rows, self._rows_until, self._rows_from = [], -FOREVER, self.clock
         self.has_changes = False
-        while self._cached_bytes * DECODED_FACTOR > self._cache_bytes and self._entries:
+        entries = self._entries
+        while entries and self._cached_bytes * DECODED_FACTOR + len(entries) * ENTRY_BYTES > self._cache_bytes:
             _, entry = self._entries.popitem(last=False)
             self._cached_bytes -= entry.size
 

@@ -15,9 +15,10 @@ from orchestrator.runtime.barriers import Barrier
 from orchestrator.runtime.inbox import Inbox, Step
 from orchestrator.runtime.intake import Intake, sources_of
 from orchestrator.runtime.outbox import Headers, Outbox
-from orchestrator.runtime.partition import Deciding, Partition, Tally
+from orchestrator.runtime.partition import Deciding, Partition
 from orchestrator.runtime.schema_registry import FileRegistry
 from orchestrator.runtime.state_store import Meta, StateStore
+from orchestrator.runtime.tally import Tally
 from orchestrator.runtime.topics import load as load_topics
 from tests.builders import ANA, ITEM_ADDED, ORDER_PLACED, REFERENCE, consent, instant, program
 

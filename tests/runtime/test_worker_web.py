@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.runtime.embedded_broker import EmbeddedBroker
-from orchestrator.runtime.metrics import COUNTERS, LABELLED
+from orchestrator.runtime.metrics import METRICS
 from tests.runtime.messages import CLICKSTREAM, PROFILES, item_added, profile
 from tests.runtime.streams import Stream
 from tests.runtime.worker_process import EngineProcess
@@ -38,7 +38,7 @@ def engine(stream: Stream) -> Iterator[EngineProcess]:
 
 
 def numbers(engine: EngineProcess) -> dict[tuple[str, str], float]:
-    """Return what /metrics says: by name and the one label's value."""
+    """Return what /metrics says: by name and the first label's value."""
     families = text_string_to_metric_families(engine.get("metrics")[1])
     return {
         (sample.name, next(iter(sample.labels.values()), "")): sample.value
@@ -66,8 +66,8 @@ def test_metrics_have_their_names_and_move_with_events(stream: Stream, engine: E
     text = engine.get("metrics")[1]
     assert numbers(engine)["journey_events_total", ""] == 0
 
-    for name, help_text in [*COUNTERS, *((name, help_text) for name, _, help_text in LABELLED)]:
-        assert f"# HELP journey_{name}_total {help_text}" in text
+    for metric in METRICS:
+        assert f"# HELP {metric.sample} {metric.help}\n# TYPE {metric.sample} {metric.kind}" in text
     stream.advance("12:30")
     stream.advance("14:00")
     engine.wait_for(lambda: numbers(engine)["journey_events_total", ""] == 3)
@@ -102,7 +102,7 @@ def test_neither_pages_nor_logs_name_a_customer(stream: Stream, engine: EnginePr
     engine.terminate()
 
     assert engine.ended() == 0
-    assert labels <= {"reason", "campaign", "moment", "partition"}
+    assert labels <= {label for metric in METRICS for label in metric.labels} | {"le"}
     assert CUSTOMER not in "".join(pages)
     assert CUSTOMER not in engine.said
 
