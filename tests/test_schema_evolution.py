@@ -282,7 +282,8 @@ VIOLATIONS: dict[str, tuple[str, Callable[[Schema], None], str, str]] = {
         "decision", alter("campaign", type="string", default=""), ".campaign: the type changed", BACK,
     ),
     "symbol removed": (
-        "campaign_trigger", alter_type("action", symbols=["send", "unknown"]), ".action: a symbol was removed or renamed", UNSEEN,
+        "campaign_trigger", alter_type("action", symbols=["send", "unknown"]),
+        ".action: a symbol was removed or renamed", UNSEEN,
     ),
     "new symbol without a default": (
         "decision", alter_type("arm", symbols=["none", "treatment", "control", "holdout", "maybe"]),
