@@ -284,7 +284,7 @@ def test_a_cache_that_holds_nobody_is_emptied_at_every_commit(tmp_path: Path) ->
 
 def test_the_cache_keeps_whoever_was_met_last(tmp_path: Path) -> None:
     """It is bounded by bytes, whatever the number of customers."""
-    bench = Bench(tmp_path / "0", cache_bytes=20_000)
+    bench = Bench(tmp_path / "0", cache_bytes=200_000)
     for number in range(200):
         name = f"c{number}"
         bench.step(instant("00:00") + number * 1_000, [to(name, PROFILES, profile(customer=name))])
