@@ -52,6 +52,8 @@ class Backlog:
     span: int = 12 * HOUR
     stride: int = 1
     """Only every so many-th customer does anything; the others are just there."""
+    visits: int = 0
+    """Visits to the site before each item, which concern no definition; peers are not given any."""
 
     @cached_property
     def happenings(self) -> list[Happening]:
@@ -95,6 +97,8 @@ class Backlog:
             for _ in range(chance.randint(4, 12)):
                 price = chance.randrange(199, 2_999)
                 total += price
+                for visit in range(self.visits):
+                    yield self._visit(self._item(customer, at - visit - 1, cart, price, total, chance))
                 yield self._item(customer, at, cart, price, total, chance)
                 at += chance.randrange(5 * SECOND, 4 * MINUTE)
             if chance.random() < 0.03:  # comes back to a cart that was left
@@ -131,6 +135,11 @@ class Backlog:
             "cart_total": total,
         }
         return Happening(at, customer, "clickstream", cart, record)
+
+    @staticmethod
+    def _visit(item: Happening) -> Happening:
+        nothing = dict.fromkeys(("sku", "category", "cart_id", "quantity", "unit_price", "cart_total"))
+        return item._replace(cart="", record={**item.record, **nothing, "event": "site.visited"})
 
     @staticmethod
     def _order(customer: str, at: int, cart: str, total: int, chance: random.Random) -> Happening:
