@@ -31,8 +31,10 @@ def ours() -> dict[str, frozenset[str]]:
     found = {}
     table = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").split("<!-- generated: metrics -->\n")[1]
     for line in table.split("<!-- end -->")[0].splitlines()[2:]:  # another test keeps it complete
-        name, _, labels = (part.strip(" `") for part in line.split("|")[1:4])
-        found[re.sub(r"_(bucket|sum|count)$", "", name)] = frozenset(re.findall(r"\w+", labels))
+        name, kind, labels = (part.strip(" `") for part in line.split("|")[1:4])
+        found[re.sub(r"_(bucket|sum|count)$", "", name)] = frozenset(re.findall(r"\w+", labels)) | (
+            {"le"} if kind == "histogram" else frozenset()
+        )
     source = (ROOT / "orchestrator" / "runtime" / "control_pages.py").read_text(encoding="utf-8")
     for kind, name, label in _FAMILY.findall(source):
         found[name + ("_total" if kind == "Counter" else "")] = frozenset({label} if label else ())

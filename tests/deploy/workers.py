@@ -20,14 +20,15 @@ from tests.kafka.workers import ROOT, Run, wait_for
 
 
 def history() -> tuple[Iterator[Arrival], int]:
-    """Return two months of forty households, some of whose clicks come from tomorrow, and when they end."""
+    """Return two months of forty households and when they end; some of the clicks come from tomorrow or yesterday."""
     world = World(7, households=40, days=60)
 
     def arrivals() -> Iterator[Arrival]:
         for number, (at, topic, key, record) in enumerate(world.stream()):
             yield at, topic, key, record
-            if topic == "clickstream" and number % 200 == 0:
-                stray = {"event_id": f"stray-{number}", "event_time": record["event_time"] + DAY}
+            if topic == "clickstream" and number % 100 == 0:
+                off = DAY if number % 200 else -DAY
+                stray = {"event_id": f"stray-{number}", "event_time": record["event_time"] + off}
                 yield at, topic, key, record | stray
 
     return arrivals(), world.ends_at
