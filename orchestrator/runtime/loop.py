@@ -56,6 +56,7 @@ _PASSING = frozenset(
         KafkaError._TIMED_OUT,
         KafkaError._TIMED_OUT_QUEUE,
         KafkaError._WAIT_COORD,
+        KafkaError._MAX_POLL_EXCEEDED,  # the client has left the group; what was lost is told at its next call
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.NETWORK_EXCEPTION,
         KafkaError.LEADER_NOT_AVAILABLE,
@@ -144,6 +145,7 @@ class Loop:
         # A partition comes in three stages: its offsets are asked for, its store is restored, it is decided.
         self._asking: set[int] = set()
         self._asking_since = 0
+        self._asked_again: set[int] = set()
         self._restoring: dict[int, tuple[StateStore, dict[str, int]]] = {}
         self._clock_positions: dict[int, int] = {}
         self._paused: set[tuple[str, int]] = set()
@@ -497,7 +499,14 @@ class Loop:
             return bool(self._asking)
         for number, meta in self._restorer.advance(RESTORE_RECORDS, RESTORE_SECONDS).items():
             store, committed = self._restoring.pop(number)
-            self._take_up(number, store, meta, committed)
+            if _is_ahead(meta, committed) and number not in self._asked_again:
+                # Somebody has committed since we asked: if the partition is no longer ours, the next turn says so.
+                self._asked_again.add(number)
+                store.close()
+                self._ask([number])
+            else:
+                self._asked_again.discard(number)
+                self._take_up(number, store, meta, committed)
         self._probe("restoring")
         return True
 
@@ -566,6 +575,7 @@ class Loop:
     def _let_go(self, gone: Sequence[TopicPartition]) -> None:
         for number in {where.partition for where in gone}:
             self._asking.discard(number)
+            self._asked_again.discard(number)
             partition = self.partitions.pop(number, None)
             if partition is not None:
                 partition.close()
@@ -602,3 +612,8 @@ class Loop:
         self._consumer.close()
         self._restorer.close()
         self._references.close()
+
+
+def _is_ahead(meta: Meta, committed: Mapping[str, int]) -> bool:
+    """Return whether the changelog holds a later commit than the one that the group's offsets were asked after."""
+    return any(0 <= committed.get(topic, -1) < position for topic, position in meta.positions.items())

@@ -54,7 +54,6 @@ class Report:
             f"{counts['decisions']:,} decisions, {counts['triggers']:,} triggers",
             f"{counts['processes']:,} processes, {counts['generations']:,} generations, {counts['fenced']:,} fenced, "
             f"{counts['restarts']:,} ended by themselves after a fault",
-            f"{counts['false alarms']:,} false alarms of a worker that had lost its partitions, "
             f"{counts['erased']:,} windows that overlap one from before their customer was erased",
             f"{sum(self.faults.values()):,} faults:",
         ]

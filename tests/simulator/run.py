@@ -43,7 +43,7 @@ PATIENCE = 400_000
 
 MAX_TURNS = 6_000
 
-_SAFE_EXITS = ("could not be finished", "maximum poll interval")
+_SAFE_EXIT = "could not be finished"
 """What a worker may say when it ends by itself after a fault, to be started again."""
 
 
@@ -336,12 +336,8 @@ class Run:
         """Let a process that failed leave as the service does, and come back."""
         fenced = isinstance(error, FencedError)
         self.counts["fenced" if fenced else "restarts"] += 1
-        if not fenced and not any(said in error.message for said in _SAFE_EXITS):
-            if "set from outside" in error.message and not worker.consumer.is_current:
-                # It was stopped between asking and restoring, and lost its partitions meanwhile: the alarm is false.
-                self.counts["false alarms"] += 1
-            else:
-                self.violations.append(f"refused: {error.message}")
+        if not fenced and _SAFE_EXIT not in error.message:
+            self.violations.append(f"refused: {error.message}")
         with suppress(Exception, Killed):
             worker.loop.close()
         if worker.alive:

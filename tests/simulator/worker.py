@@ -32,6 +32,9 @@ COMMIT_EVERY = 1_500
 MAX_LAG = 5_000
 MAX_SKEW = 3_000
 
+ENDLESS = 50_000
+"""Passes of one point, of which a run has at most thousands."""
+
 
 class Volume:
     """A worker's disk."""
@@ -57,6 +60,8 @@ class Plan:
         """Count a pass; return the fault that waits for it."""
         key = (point, when)
         number = self.passes[key] = self.passes.get(key, 0) + 1
+        if number > ENDLESS:
+            raise RuntimeError(f"{point} was passed {number} times: a call does not end")
         return self.faults.pop((point, when, number), None)
 
     @property
