@@ -63,15 +63,16 @@ class ReferenceReader:
     def _read(self, records: int, seconds: float) -> None:
         for message in self._consumer.consume(records, seconds):
             topic, offset, error = message.topic(), message.offset(), message.error()
-            assert topic is not None
             if error is not None:
-                if error.code() == KafkaError._PARTITION_EOF:
+                if error.code() == KafkaError._PARTITION_EOF and topic is not None:
                     self._reached[topic] = max(self._reached[topic], offset or 0)
                 elif error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
                     raise OperatorError(f"topic {topic} is missing: create it with `orchestrator topics apply`")
                 elif not error.retriable():
-                    raise OperatorError(f"reading {topic} failed: {error.str()}")
+                    # A refused group, say, is an error of no topic.
+                    raise OperatorError(f"reading {topic or 'the reference topics'} failed: {error.str()}")
                 continue
+            assert topic is not None
             self._reached[topic] = (offset or 0) + 1
             value = message.value()
             if isinstance(value, bytes):
