@@ -21,8 +21,14 @@ log = logging.getLogger("orchestrator.engine")
 STOP_SECONDS = 45.0
 """How long a stop may take: shorter than the 90 s that Kubernetes grants, longer than a commit."""
 
+HANG_SECONDS = 120.0
+"""How long one turn may take: longer than anything a turn waits for that answers at all."""
+
 LEAVE_SECONDS = 5.0
 """How long it may take to leave when there is nothing to commit: before the start, and after a failure."""
+
+SAY_SECONDS = 5.0
+"""How often a restore says how far it is."""
 
 FENCED_BACKOFF_SECONDS = 10.0
 """How long a fenced process waits before it exits: two with one ordinal must not fence each other in a tight circle."""
@@ -35,7 +41,7 @@ class EngineService(Service):
         super().__init__()
         self.loop_: Loop | None = None
         self.failure: BaseException | None = None
-        self.beat = time.monotonic()
+        self.beat = self._said_at = time.monotonic()
         self._build = build
         self._enough = threading.Event()
         self._has_started = False
@@ -48,6 +54,7 @@ class EngineService(Service):
         """Start the thread."""
         self._asyncio = asyncio.get_running_loop()
         self._thread.start()
+        self.add_future(self._watch())
 
     async def on_stop(self) -> None:
         """Let the loop finish its turn, commit and leave the group."""
@@ -63,7 +70,7 @@ class EngineService(Service):
     @property
     def alive(self) -> bool:
         """Whether the loop takes its turns; the only thing a liveness probe may ask."""
-        return self._thread.is_alive() and time.monotonic() - self.beat < 120
+        return self._thread.is_alive() and time.monotonic() - self.beat < HANG_SECONDS
 
     @property
     def ready(self) -> bool:
@@ -88,6 +95,7 @@ class EngineService(Service):
                 return
             loop.start()
             self.loop_ = loop
+            self.beat = time.monotonic()
             self._has_started = True
             unmute_kafka()
             gc.collect()
@@ -96,6 +104,7 @@ class EngineService(Service):
                 loop.step()
                 self.beat = time.monotonic()
                 self._say_partitions(loop)
+                self._say_restoring(loop)
             loop.stop()
             log.info("stopped; everything decided is committed")
         except BaseException as error:
@@ -109,12 +118,36 @@ class EngineService(Service):
                 self._enough.wait(FENCED_BACKOFF_SECONDS)
             self._report(error)
 
+    async def _watch(self) -> None:
+        """Give up on a loop that hangs.
+
+        Measured: when the group's coordinator is killed in the middle of a commit, sending the offsets may never come
+        back, whatever its timeout, also long after the broker is up again. Only a new process helps.
+        """
+        while not self._enough.is_set():
+            await asyncio.sleep(1.0)
+            if self._has_started and self.failure is None and not self.alive:
+                self.failure = OperatorError(
+                    f"a call to the brokers has not come back for {HANG_SECONDS:.0f} s: start this worker again, it "
+                    "goes on from the last commit"
+                )
+                await self.crash(self.failure)
+                return
+
     def _say_partitions(self, loop: Loop) -> None:
         numbers = tuple(sorted(loop.partitions)) if loop.ready else ()
         if numbers and numbers != self._numbers:
             log.info("decides %d partitions: %s", len(numbers), spans(numbers))
         if numbers:
             self._numbers = numbers
+
+    def _say_restoring(self, loop: Loop) -> None:
+        left = loop.restoring
+        if not left:
+            self._said_at = self.beat
+        elif self.beat - self._said_at >= SAY_SECONDS:
+            self._said_at = self.beat
+            log.info("restoring: %s records read, %s offsets left", f"{loop.restored:,}", f"{left:,}")
 
     def _report(self, error: BaseException) -> None:
         assert self._asyncio is not None
