@@ -102,13 +102,24 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
         loop.send(topic, partition, key, value, headers)
 
     outbox = Outbox(topics, codec, send)
-    deciding = Deciding(program, reference, intake, outbox, settings.max_lag_ms, records_barriers=live)
+    deciding = Deciding(
+        program,
+        reference,
+        intake,
+        outbox,
+        settings.max_lag_ms,
+        records_barriers=live,
+        traces=settings.trace_headers,
+    )
     cache = Cache(BLOCK_CACHE)
 
     def open_store(number: int) -> StateStore:
         store = StateStore(settings.state_dir / settings.group / str(number), cache)
         if store.set_aside is not None:
-            log.warning("the state of partition %d was damaged and is set aside in %s", number, store.set_aside)
+            where = {"partition": number}
+            log.warning(
+                "the state of partition %d was damaged and is set aside in %s", number, store.set_aside, extra=where
+            )
         return store
 
     loop = Loop(

@@ -35,8 +35,15 @@ def client_config(settings: Settings) -> dict[str, Any]:
     }
     if settings.security_protocol.startswith("sasl_"):
         config["sasl.mechanism"] = settings.sasl_mechanism
-        config["sasl.username"] = settings.sasl_username or ""
-        config["sasl.password"] = settings.sasl_password.reveal() if settings.sasl_password else ""
+        user, password = "sasl.username", "sasl.password"
+        if settings.sasl_mechanism == "OAUTHBEARER":
+            config["sasl.oauthbearer.method"] = "oidc"
+            config["sasl.oauthbearer.token.endpoint.url"] = settings.sasl_token_url or ""
+            user, password = "sasl.oauthbearer.client.id", "sasl.oauthbearer.client.secret"
+            if settings.ssl_ca is not None:
+                config["https.ca.location"] = str(settings.ssl_ca)
+        config[user] = settings.sasl_username or ""
+        config[password] = settings.sasl_password.reveal() if settings.sasl_password else ""
     for name, path in (
         ("ssl.ca.location", settings.ssl_ca),
         ("ssl.certificate.location", settings.ssl_cert),

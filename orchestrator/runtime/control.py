@@ -45,7 +45,14 @@ def run_control(settings: Settings) -> int:
     if settings.log_level != "debug":
         logging.getLogger("aiokafka").setLevel(logging.WARNING)
     try:
-        run_worker(app, settings.log_level, started, says_crashes=False)
+        run_worker(
+            app,
+            settings.log_level,
+            started,
+            says_crashes=False,
+            log_format=settings.log_format,
+            instance=settings.instance,
+        )
     except SystemExit as end:
         if end.__cause__ is None:
             raise

@@ -137,6 +137,10 @@ def credentials(settings: Settings) -> Credentials | None:
     protocol = settings.security_protocol
     context = _tls(settings) if protocol in ("ssl", "sasl_ssl") else None
     if protocol.startswith("sasl_"):
+        if settings.sasl_mechanism == "OAUTHBEARER":
+            raise OperatorError(
+                "the control role cannot log in with OAUTHBEARER: give it a user with SCRAM-SHA-512", exit_code=USAGE
+            )
         return faust.SASLCredentials(
             username=settings.sasl_username,
             password=settings.sasl_password.reveal() if settings.sasl_password else "",

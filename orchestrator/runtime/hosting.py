@@ -6,7 +6,7 @@ import errno
 import io
 import logging
 import socket
-import sys
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -24,7 +24,7 @@ from orchestrator.runtime.errors import FINDINGS, OperatorError
 from orchestrator.runtime.loop import no_probe
 from orchestrator.runtime.metrics import registry_of
 from orchestrator.runtime.settings import Settings
-from orchestrator.runtime.worker_log import set_up_logging
+from orchestrator.runtime.worker_log import say_failure, set_up_logging, without_values
 
 log = logging.getLogger("orchestrator")
 
@@ -92,12 +92,20 @@ class _Worker(faust.Worker):
         log.info("%s", self._started_line)
 
 
-def run_worker(app: Any, log_level: str, started: str = "the worker runs", *, says_crashes: bool = True) -> None:
+def run_worker(
+    app: Any,
+    log_level: str,
+    started: str = "the worker runs",
+    *,
+    says_crashes: bool = True,
+    log_format: str = "text",
+    instance: str = "",
+) -> None:
     """Run a Faust worker until a signal; raise SystemExit from the failure if one of its services fails.
 
     `says_crashes` lets Faust log the failure, for a caller that does not say it.
     """
-    set_up_logging(log_level, says_crashes=says_crashes)
+    set_up_logging(log_level, says_crashes=says_crashes, log_format=log_format, instance=instance)
     try:
         _Worker(app, started).execute_from_commandline()
     except SystemExit as end:
@@ -119,7 +127,14 @@ def run_engine(settings: Settings, *, probe: Callable[[str], None] = no_probe) -
     )
     failure: BaseException | None = None
     try:
-        run_worker(app, settings.log_level, started, says_crashes=False)
+        run_worker(
+            app,
+            settings.log_level,
+            started,
+            says_crashes=False,
+            log_format=settings.log_format,
+            instance=settings.instance,
+        )
     except SystemExit as end:
         failure = end.__cause__
     failure = service.failure or failure
@@ -127,7 +142,7 @@ def run_engine(settings: Settings, *, probe: Callable[[str], None] = no_probe) -
 
 
 def exit_code_of(failure: BaseException, settings: Settings) -> int:
-    """Say on stderr what failed and what to do, and return the exit code; raise what only a developer can mend."""
+    """Say on stderr what failed and what to do, and return the exit code; where it failed, if it is our mistake."""
     line, code = "", FINDINGS
     if isinstance(failure, OperatorError):
         line, code = str(failure), failure.exit_code
@@ -139,6 +154,8 @@ def exit_code_of(failure: BaseException, settings: Settings) -> int:
     elif isinstance(failure, OSError):
         line = f"cannot write to the state directory {settings.state_dir}: {failure.strerror}"
     if not line:
-        raise failure
-    sys.stderr.write(f"orchestrator: {line}\n")
+        is_debug = settings.log_level == "debug"
+        told = "".join(traceback.format_exception(failure)) if is_debug else without_values(failure)
+        line = f"a mistake of this program ended the worker; please report it\n{told.rstrip()}"
+    say_failure(line, settings.log_format, settings.instance)
     return code

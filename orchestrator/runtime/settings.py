@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,10 +79,13 @@ class Settings:
     sasl_mechanism: str
     sasl_username: str | None
     sasl_password: Secret | None
+    sasl_token_url: str | None
     ssl_ca: Path | None
     ssl_cert: Path | None
     ssl_key: Path | None
     log_level: str
+    log_format: str
+    trace_headers: bool
 
 
 # --- kinds of values; a parser returns the value or raises ValueError with the reason ---------------------------------
@@ -314,20 +318,43 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "SASL_MECHANISM",
-        "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
-        _choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
+        "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER",
+        _choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"),
         "SCRAM-SHA-512",
-        "How the password is proven; used with a sasl_ protocol.",
+        "How the password is proven; used with a sasl_ protocol. "
+        "With OAUTHBEARER the user is a client id and the password its secret, at SASL_TOKEN_URL.",
     ),
     Setting("SASL_USERNAME", "text", _text, "", "The user; used with a sasl_ protocol."),
     Setting("SASL_PASSWORD", "secret", Secret, "", "The user's password.", secret=True),
     Setting(
         "SASL_PASSWORD_FILE", "file", _file, "", "A file with the password, instead of SASL_PASSWORD; such as a mount."
     ),
+    Setting(
+        "SASL_TOKEN_URL",
+        "URL",
+        _url,
+        "",
+        "Where OAUTHBEARER gets its tokens, for client credentials (OIDC). The control role cannot use it yet.",
+    ),
     Setting("SSL_CA", "file", _file, "", "Certificates to trust, PEM.", explained_default="the system's"),
     Setting("SSL_CERT", "file", _file, "", "Our certificate, PEM, where brokers ask for one."),
     Setting("SSL_KEY", "file", _file, "", "The key of SSL_CERT, PEM."),
     Setting("LOG_LEVEL", "level", _choice("debug", "info", "warning", "error"), "info", "How much is logged."),
+    Setting(
+        "LOG_FORMAT",
+        "json or text",
+        _choice("json", "text"),
+        "",
+        "One JSON object a line, or lines for people.",
+        explained_default="text at a terminal, else json",
+    ),
+    Setting(
+        "TRACE_HEADERS",
+        "true or false",
+        _switch,
+        "false",
+        "Triggers carry W3C `traceparent` and `tracestate`, from the event that led to them or derived.",
+    ),
 )
 
 _IN_MILLISECONDS = {"COMMIT_INTERVAL", "MAX_LAG", "MAX_SKEW", "TRANSACTION_TIMEOUT", "SESSION_TIMEOUT"}
@@ -395,6 +422,8 @@ def _together(given: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
             problems.append(
                 f"{PREFIX}SASL_PASSWORD_FILE (or SASL_PASSWORD) is not set, and SECURITY_PROTOCOL {protocol} needs it"
             )
+        if (values["SASL_MECHANISM"] == "OAUTHBEARER") != ("SASL_TOKEN_URL" in given):
+            problems.append(f"{PREFIX}SASL_TOKEN_URL and SASL_MECHANISM OAUTHBEARER go together: set both or neither")
     elif protocol:
         problems += [
             f"{PREFIX}{name} is set, but SECURITY_PROTOCOL is {protocol}: use sasl_ssl or sasl_plaintext"
@@ -423,6 +452,7 @@ def _fill_in(values: dict[str, Any], given: Mapping[str, str], hostname: str, pr
     values["INSTANCE"] = values["INSTANCE"] or f"{values['GROUP']}-{values['ORDINAL']}"
     values["BOOTSTRAP_SERVERS"] = values["BOOTSTRAP_SERVERS"] or ""
     values["TOPIC_PREFIX"] = values["TOPIC_PREFIX"] or ""
+    values["LOG_FORMAT"] = values["LOG_FORMAT"] or ("text" if sys.stderr.isatty() else "json")
     values["TOPICS"] = values["TOPICS"] or _shipped("topics.yaml")
     values["SCHEMAS"] = values["SCHEMAS"] or _shipped("schemas")
     if "MAX_LAG" not in given and values["BARRIERS"] == "live":

@@ -48,7 +48,8 @@ def build(settings, probe):
 
 hosting.build_loop = build
 sys.exit(hosting.run_engine(load({{
-    "ORCHESTRATOR_STATE_DIR": {state!r}, "ORCHESTRATOR_WEB_PORT": "0", "ORCHESTRATOR_LOG_LEVEL": {level!r}
+    "ORCHESTRATOR_STATE_DIR": {state!r}, "ORCHESTRATOR_WEB_PORT": "0", "ORCHESTRATOR_LOG_LEVEL": {level!r},
+    "ORCHESTRATOR_LOG_FORMAT": "text",
 }})))
 """
 
@@ -87,8 +88,18 @@ def test_a_failure_ends_the_process_with_its_line_and_code(
 
 
 def test_a_mistake_of_ours_ends_the_process_with_a_traceback(tmp_path: Path) -> None:
-    """It is for whoever mends the program; a worker that lives on without its loop would be worse."""
-    with host(tmp_path, step="1 / 0") as process:
+    """It is for whoever mends the program; what it says of values, which may be a customer's, is left out."""
+    with host(tmp_path, step="{}['ana@example.com']") as process:
+        assert process.ended(SOON) == 1
+
+    assert process.lines[-1] == "KeyError (its text is shown with ORCHESTRATOR_LOG_LEVEL=debug)"
+    assert "engine_service.py" in process.said
+    assert "ana@example.com" not in process.said
+
+
+def test_at_debug_a_mistake_of_ours_is_told_in_full(tmp_path: Path) -> None:
+    """Whoever asks for it, on their own machine, needs the values."""
+    with host(tmp_path, level="debug", step="1 / 0") as process:
         assert process.ended(SOON) == 1
 
     assert process.lines[-1] == "ZeroDivisionError: division by zero"

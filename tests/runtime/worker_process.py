@@ -30,7 +30,7 @@ class EngineProcess:
         self._started = time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, *command],
-            env=clean | dict(environment),
+            env=clean | {"ORCHESTRATOR_LOG_FORMAT": "text"} | dict(environment),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -103,7 +103,7 @@ class EngineProcess:
 
     def get(self, page: str) -> tuple[int, str]:
         """Return a page's status and text; status 0 while nobody answers."""
-        found = re.search(r"its pages are on (http://\S+)", self.said)
+        found = re.search(r"its pages are on (http://[^\s\"]+)", self.said)
         if found is None:
             return 0, ""
         try:
