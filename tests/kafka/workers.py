@@ -171,7 +171,9 @@ class Run:
         return sum(ends.values())
 
     def finish(self, *, crash: Mapping[str, str] | None = None) -> None:
-        """Let one worker decide everything that is left, and stop it."""
+        """Let one worker decide everything that is left, if there is anything, and stop it."""
+        if self.finished:
+            return
         worker = self.start(crash=crash)
         self.wait_until_finished(worker)
         assert worker.stop() == 0
