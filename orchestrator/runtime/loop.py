@@ -499,7 +499,7 @@ class Loop:
             return bool(self._asking)
         for number, meta in self._restorer.advance(RESTORE_RECORDS, RESTORE_SECONDS).items():
             store, committed = self._restoring.pop(number)
-            if _is_ahead(meta, committed) and number not in self._asked_again:
+            if _are_apart(meta, committed) and number not in self._asked_again:
                 # Somebody has committed since we asked: if the partition is no longer ours, the next turn says so.
                 self._asked_again.add(number)
                 store.close()
@@ -614,6 +614,12 @@ class Loop:
         self._references.close()
 
 
-def _is_ahead(meta: Meta, committed: Mapping[str, int]) -> bool:
-    """Return whether the changelog holds a later commit than the one that the group's offsets were asked after."""
-    return any(0 <= committed.get(topic, -1) < position for topic, position in meta.positions.items())
+def _are_apart(meta: Meta, committed: Mapping[str, int]) -> bool:
+    """Return whether somebody may have committed between the question for the group's offsets and the restore.
+
+    Then the changelog holds more than was answered; or, where it was compacted meanwhile, no meta record before the end
+    that was to be read.
+    """
+    if not meta.positions:
+        return max(committed.values()) >= 0
+    return any(0 <= committed[topic] < position for topic, position in meta.positions.items() if topic in committed)
