@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from confluent_kafka import TopicPartition
 
+from orchestrator.runtime.loop import Loop
 from tests.simulator.__main__ import simulate
 from tests.simulator.mutations import MUTATIONS, Mutation, notice
 from tests.simulator.run import Run
-from tests.simulator.schedule import KILL, LIVE, REPLAY, REPLY, STALL, STOP, TWIN, Fault, Schedule, Shape, schedule
+from tests.simulator.schedule import (
+    KILL,
+    LIVE,
+    REPLAY,
+    REPLY,
+    STALL,
+    STOP,
+    STRANGER,
+    TWIN,
+    Fault,
+    Schedule,
+    Shape,
+    schedule,
+)
 from tests.simulator.shrink import describe, shrink
 
 SCHEDULES = 500
@@ -84,6 +100,22 @@ def test_a_fault_of_note_breaks_nothing(name: str) -> None:
 
         assert result.violations == ()
     assert struck > 6
+
+
+def test_a_stranger_in_the_group_stops_a_partition_and_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Partition p is decided only by who has p of every input; to decide it nevertheless is noticed."""
+    stranger = Fault(STRANGER, 0, nth=9_000, amount=30_000, detail=("clickstream",))
+    runs = [Run(replace(schedule(seed, LIVE), faults=(stranger,))) for seed in range(6)]
+
+    assert [violation for run in runs for violation in run.run().violations] == []
+
+    def any_of_them(_: Loop, assigned: Sequence[TopicPartition]) -> list[int]:
+        return sorted({where.partition for where in assigned})
+
+    monkeypatch.setattr(Loop, "_whole_partitions", any_of_them)
+    careless = [Run(replace(schedule(seed, LIVE), faults=(stranger,))) for seed in range(6)]
+
+    assert [violation for run in careless for violation in run.run().violations] != []
 
 
 @pytest.mark.parametrize("mode", [LIVE, REPLAY])

@@ -14,9 +14,10 @@ from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.intake import sources_of
 from orchestrator.runtime.loop import FencedError
 from tests.simulator import checks
+from tests.simulator.clients import FakeConsumer
 from tests.simulator.clock import VirtualClock
 from tests.simulator.fake_kafka import FakeKafka
-from tests.simulator.process import Killed
+from tests.simulator.process import Killed, Process
 from tests.simulator.schedule import (
     COMPACTION,
     JOIN,
@@ -28,6 +29,7 @@ from tests.simulator.schedule import (
     SLOW_MARKERS,
     SLOW_TOPIC,
     STOP,
+    STRANGER,
     TWIN,
     Fault,
     Schedule,
@@ -171,6 +173,8 @@ class Run:
             elif fault.kind == LEAVE:
                 self._leaving.add(fault.worker)
                 self._start_later(fault.worker, fault.amount)
+            elif fault.kind == STRANGER:
+                self._let_in(fault)
             elif fault.kind == COMPACTION:
                 for log in self.kafka.logs.values():
                     if log.place[0] == topics().changelog.name:
@@ -190,6 +194,22 @@ class Run:
                 self._slow_markers = (self.clock.now + fault.amount, delay)
 
         return happen
+
+    def _let_in(self, fault: Fault) -> None:
+        """Let a consumer that reads one input alone join the workers' group for a while."""
+        (topic,) = fault.detail
+        stranger = FakeConsumer(self.kafka, Process(), {"group.id": GROUP})
+        stranger.subscribe([str(topic)], on_assign=_ignore, on_revoke=_ignore)
+        until = self.clock.now + fault.amount
+
+        def turn() -> None:
+            if self.clock.now >= until:
+                stranger.close()
+            else:
+                stranger.consume(100, 0)
+                self.clock.after(500, turn)
+
+        turn()
 
     _leaving: set[int]
 
@@ -336,7 +356,7 @@ class Run:
         """Let a process that failed leave as the service does, and come back."""
         fenced = isinstance(error, FencedError)
         self.counts["fenced" if fenced else "restarts"] += 1
-        if not fenced and _SAFE_EXIT not in error.message:
+        if not fenced and (_SAFE_EXIT not in error.message or "Unknown partition" in error.message):
             self.violations.append(f"refused: {error.message}")
         with suppress(Exception, Killed):
             worker.loop.close()
@@ -385,6 +405,10 @@ class Run:
         for worker in self.workers:
             if worker.alive and not self.violations:
                 self._attempt(worker, self._stop)
+
+
+def _ignore(_: object, partitions: object) -> None:
+    """Do nothing about an assignment."""
 
 
 def void(_: object) -> None:

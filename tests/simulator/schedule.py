@@ -17,7 +17,7 @@ TRANSACTION = 12 * SECOND
 MAX_POLL = 20 * SECOND
 
 KILL, STOP, STALL, TWIN, REPLY = "kill", "stop", "stall", "twin", "reply"
-JOIN, LEAVE, COMPACTION = "join", "leave", "compaction"
+JOIN, LEAVE, COMPACTION, STRANGER = "join", "leave", "compaction", "stranger"
 SLOW_TOPIC, SLOW_MARKERS, SLOW_CLOCK = "slow topic", "slow markers", "clock set back"
 
 POINTS: dict[str, int] = {
