@@ -14,7 +14,7 @@ from orchestrator.program import Program
 from orchestrator.reference import Reference, product_of
 from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.barriers import BarrierSource, LiveBarriers, NoBarriers
-from orchestrator.runtime.clock import now_ms
+from orchestrator.runtime.clock import now_ms, steady_ms
 from orchestrator.runtime.connection import client_config, connect
 from orchestrator.runtime.definitions_folder import load_folder
 from orchestrator.runtime.errors import USAGE, OperatorError
@@ -84,7 +84,8 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
     consumer = Consumer(consumer_config(settings))
     source: BarrierSource = NoBarriers()
     if live:
-        source = LiveBarriers(admin, inputs, references, now, settings.commit_interval_ms)
+        steady = steady_ms if now is now_ms else None  # a clock of the caller's own jumps as it likes
+        source = LiveBarriers(admin, inputs, references, now, settings.commit_interval_ms, steady)
 
     config = LoopConfig(
         inputs=inputs,

@@ -95,7 +95,8 @@ class Inbox:
                 return self._cut(kept, {topic: ends.get(topic, 0) for topic in self._queues}, advances=True)
         if self._may_cut and self._barriers and self.records >= self._step_records:
             reached = dict(self._reached)
-            return self._cut(Barrier(clock, reached, self._barriers[0].time), reached, advances=False)
+            horizon = max(clock, self._barriers[0].newest)  # the wall clock may have jumped back behind our own
+            return self._cut(Barrier(clock, reached, horizon), reached, advances=False)
         return None
 
     def _cut(self, barrier: Barrier, ends: Mapping[str, int], *, advances: bool) -> Step:
