@@ -289,7 +289,7 @@ def test_a_double_fences_the_first_which_says_so_and_exits(live: Live, static: s
     wait_for(lambda: run.committed()["clickstream", 0] > before, "the second one to go on")
 
     assert first.wait() == FENCED
-    lines = [line for line in first.log.splitlines() if line.startswith("orchestrator: ")]
+    lines = [line for line in first.log.splitlines() if "took over the transactional id" in line]
     assert len(lines) == 1
     assert "ORCHESTRATOR_ORDINAL" in lines[0]
     assert second.stop() == 0
