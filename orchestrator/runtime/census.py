@@ -32,49 +32,37 @@ _decode = msgspec.msgpack.Decoder(_Slot).decode
 class Census:
     """What one partition stores; `counting` until every customer was looked at."""
 
-    __slots__ = ("_from", "customers", "slots", "state_bytes", "timers")
+    __slots__ = ("counted_to", "customers", "slots", "state_bytes", "timers")
 
     def __init__(self) -> None:
         self.customers = 0
         self.timers = 0
         self.slots = 0
         self.state_bytes = 0
-        self._from: bytes | None = b""
+        self.counted_to: bytes | None = b""
+        """Customers before this key are counted, None for all; only of those a change has to be noted."""
 
     @property
     def counting(self) -> bool:
         """Whether some customers were not looked at yet."""
-        return self._from is not None
+        return self.counted_to is not None
 
     def count_some(self, store: StateStore) -> None:
         """Look at some more stored customers; only between commits."""
-        assert self._from is not None
-        rows = store.versions(self._from, COUNTED_ROWS)
+        assert self.counted_to is not None
+        rows = store.versions(self.counted_to, COUNTED_ROWS)
         for key, _ in rows:
             stored = store.get(key)
             if stored is not None:
-                self._add(1, stored.due, _holds_slot(stored.state), len(stored.state))
-        self._from = rows[-1][0] + b"\x00" if len(rows) == COUNTED_ROWS else None
+                self.add(1, int(stored.due != FOREVER), int(_holds_slot(stored.state)), len(stored.state))
+        self.counted_to = rows[-1][0] + b"\x00" if len(rows) == COUNTED_ROWS else None
 
-    def has_counted(self, key: bytes) -> bool:
-        """Return whether a customer is behind us, so that a change to them has to be noted."""
-        return self._from is None or key < self._from
-
-    def leave(self, due: int, size: int, *, held: bool) -> None:
-        """Take away a customer as they were stored."""
-        self._add(-1, due, held, -size)
-
-    def enter(self, due: int, size: int, *, held: bool) -> None:
-        """Add a customer as they are stored from now on."""
-        self._add(1, due, held, size)
-
-    def _add(self, one: int, due: int, held: bool, size: int) -> None:
-        self.customers += one
-        self.state_bytes += size
-        if due != FOREVER:
-            self.timers += one
-        if held:
-            self.slots += one
+    def add(self, customers: int, timers: int, slots: int, state_bytes: int) -> None:
+        """Add what has come and gone."""
+        self.customers += customers
+        self.timers += timers
+        self.slots += slots
+        self.state_bytes += state_bytes
 
 
 def _holds_slot(state: bytes) -> bool:

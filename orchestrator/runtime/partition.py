@@ -211,12 +211,9 @@ class Partition:
             entry, events = self._erase(key, entry, events)
         deciding = self._deciding
         seen = entry.customer.seen
-        if not events:
-            known: int | set[int] | None = None
-        else:
-            if events[0].time < before:
-                self._count_late(events, before)
-            known = next(reversed(seen), None) if len(events) == 1 else set(seen)
+        marks = list(seen) if events else None
+        if events and events[0].time < before:
+            self._count_late(events, before)
         effects = advance(
             deciding.program,
             deciding.reference,
@@ -228,8 +225,8 @@ class Partition:
             not_before=not_before,
         )
         self._change(key, entry)
-        if events:
-            self._count_repeated(events, seen, known)
+        if marks is not None and (len(events) > 1 or len(seen) <= len(marks)):
+            self._count_repeated(events, seen, marks)
         if effects.decisions or effects.outcomes or effects.triggers or effects.active_changed:
             causes = None
             if deciding.traces:
@@ -265,18 +262,11 @@ class Partition:
                 kind = deciding.intake.topic_names[event.topic], "accepted" if in_time else "too_late"
                 late[kind] = late.get(kind, 0) + 1
 
-    def _count_repeated(self, events: Sequence[Event], seen: dict[int, int], known: int | set[int] | None) -> None:
-        """Count the events that the engine had seen before: those of which it did not take note now.
-
-        `known` is what it knew before: of one event the last mark suffices, for the engine adds new ones at the end.
-        """
-        if len(events) == 1:
-            event = events[0]
-            if next(reversed(seen), None) == known and event.id and event.name != PROFILE:
-                self._tally.duplicates += 1
-        elif isinstance(known, set):
-            marked = sum(bool(event.id) and event.name != PROFILE for event in events)
-            self._tally.duplicates += max(0, marked - sum(mark not in known for mark in seen))
+    def _count_repeated(self, events: Sequence[Event], seen: dict[int, int], marks: list[int]) -> None:
+        """Count the events that the engine had seen before: those of which it made no new mark, after these."""
+        marked = sum(bool(event.id) and event.name != PROFILE for event in events)
+        known = set(marks)
+        self._tally.duplicates += max(0, marked - sum(mark not in known for mark in seen))
 
     def _note_progress(self, clock: int) -> None:
         self.reached = clock
@@ -386,30 +376,44 @@ class Partition:
         """Return the changelog records of this commit, one per changed customer, and its meta record."""
         batch = self.store.batch()
         records: list[tuple[bytes, bytes | None]] = []
-        census = self.census
+        counted_to = self.census.counted_to
+        customers = timers = slots = size = 0
         for key in self._dirty:
             entry = self._entries[key]
             customer = entry.customer
             due = customer.next_due
             state = customer.to_bytes()
-            noted = census.has_counted(key)
-            if noted and entry.size:
-                census.leave(entry.due_stored, entry.size - _DUE_BYTES, held=entry.held_stored)
+            counted = counted_to is None or key < counted_to
             if key in self._erased and state == _NOBODY:
                 batch.delete(key, entry.due_stored)
                 records.append((key, None))
                 self._cached_bytes -= entry.size
+                if counted and entry.size:
+                    customers -= 1
+                    timers -= entry.due_stored != FOREVER
+                    slots -= entry.held_stored
+                    size -= entry.size - _DUE_BYTES
                 entry.size = 0
                 entry.held_stored = False
                 continue
-            entry.held_stored = customer.window is not None
-            if noted:
-                census.enter(due, len(state), held=entry.held_stored)
+            if counted:
+                held = customer.window is not None
+                timers += (due != FOREVER) - (entry.due_stored != FOREVER)
+                slots += held - entry.held_stored
+                size += len(state) - entry.size
+                if entry.size:
+                    size += _DUE_BYTES
+                else:
+                    customers += 1
+                entry.held_stored = held
+            else:
+                entry.held_stored = customer.window is not None
             data = pack(Stored(due, state))
             batch.put(key, data, due, entry.due_stored)
             records.append((key, data))
             self._cached_bytes += len(data) - entry.size
             entry.size = len(data)
+        self.census.add(customers, timers, slots, size)
         self._batch = batch
         self._meta = Meta(self.clock, dict(self.positions), definitions, state_version=STATE_VERSION)
         return records, self._meta
