@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Collection
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclOperation
 
 from orchestrator.runtime.errors import USAGE, OperatorError
 from orchestrator.runtime.settings import Settings
@@ -80,6 +82,17 @@ def connect(settings: Settings, timeout: float = 8.0) -> AdminClient:
     raise OperatorError(_what_to_do(settings, errors))
 
 
+def not_writable(settings: Settings, names: Collection[str]) -> list[str]:
+    """Return those of some topics that this user may not write, as far as the broker tells."""
+    try:
+        admin = connect(settings)  # named, for a client that nobody holds ends and answers nothing
+        asked = admin.describe_topics(TopicCollection(list(names)), include_authorized_operations=True)
+        found = {name: answer.result(5.0) for name, answer in asked.items()}
+    except (KafkaException, OperatorError, TimeoutError):
+        return []
+    return sorted(name for name, one in found.items() if AclOperation.WRITE not in (one.authorized_operations or ()))
+
+
 def explain(error: KafkaError, doing: str, settings_hint: str = "") -> str:
     """Return one line for an answer of the broker: what was being done, why it failed and what to do."""
     code = error.code()
@@ -109,9 +122,19 @@ def _what_to_do(settings: Settings, errors: list[KafkaError]) -> str:
         )
     reason = _reason(error)
     if error.code() == KafkaError._AUTHENTICATION:
+        if settings.sasl_mechanism == "OAUTHBEARER":
+            return (
+                f"{servers} refused client '{settings.sasl_username}' ({reason}): check ORCHESTRATOR_SASL_TOKEN_URL, "
+                "ORCHESTRATOR_SASL_USERNAME (the client id) and ORCHESTRATOR_SASL_PASSWORD (its secret)"
+            )
         return (
             f"{servers} refused user '{settings.sasl_username}' ({reason}): check ORCHESTRATOR_SASL_USERNAME, "
             f"ORCHESTRATOR_SASL_PASSWORD and ORCHESTRATOR_SASL_MECHANISM (now {settings.sasl_mechanism})"
+        )
+    if "alert" in reason and "certificate" in reason:
+        return (
+            f"{servers} refused our certificate ({reason}): check ORCHESTRATOR_SSL_CERT and ORCHESTRATOR_SSL_KEY, "
+            "which must be of an authority that the brokers trust"
         )
     if _is_final(error):
         return (

@@ -17,13 +17,14 @@ from faust.web import Request, Response, View
 from mode import ServiceT
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from orchestrator.runtime.compose import build_loop
-from orchestrator.runtime.connection import explain
+from orchestrator.runtime.compose import build_loop, topics_of
+from orchestrator.runtime.connection import explain, not_writable
 from orchestrator.runtime.engine_service import EngineService
 from orchestrator.runtime.errors import FINDINGS, OperatorError
-from orchestrator.runtime.loop import no_probe
+from orchestrator.runtime.loop import DeniedError, no_probe
 from orchestrator.runtime.metrics import registry_of
 from orchestrator.runtime.settings import Settings
+from orchestrator.runtime.topic import Topics
 from orchestrator.runtime.worker_log import say_failure, set_up_logging, without_values
 
 log = logging.getLogger("orchestrator")
@@ -141,10 +142,18 @@ def run_engine(settings: Settings, *, probe: Callable[[str], None] = no_probe) -
     return 0 if failure is None else exit_code_of(failure, settings)
 
 
+def outputs_of(topics: Topics) -> list[str]:
+    """Return the names of the topics that an engine writes."""
+    written = (topics.decisions, topics.triggers, topics.outcomes, topics.active, topics.dead_letters, topics.changelog)
+    return [topic.name for topic in (*written, topics.clock)]
+
+
 def exit_code_of(failure: BaseException, settings: Settings) -> int:
     """Say on stderr what failed and what to do, and return the exit code; where it failed, if it is our mistake."""
     line, code = "", FINDINGS
-    if isinstance(failure, OperatorError):
+    if isinstance(failure, DeniedError) and (denied := not_writable(settings, outputs_of(topics_of(settings)))):
+        line = f"this user may not write {', '.join(denied)}: grant Write on it"
+    elif isinstance(failure, OperatorError):
         line, code = str(failure), failure.exit_code
     elif isinstance(failure, KafkaException):
         line = explain(failure.args[0], "working with the broker")

@@ -90,6 +90,13 @@ class FencedError(OperatorError):
         )
 
 
+class DeniedError(OperatorError):
+    """The broker does not let us write one of our topics; its answer does not say which."""
+
+    def __init__(self) -> None:
+        super().__init__("this user may not write one of the output topics: grant Write on all of them")
+
+
 @dataclass(frozen=True, slots=True)
 class LoopConfig:
     """What the loop needs to know; names are topics, times milliseconds, sizes bytes."""
@@ -387,6 +394,8 @@ class Loop:
         the transaction one way or the other, and reads what is committed.
         """
         reason = error.args[0]
+        if reason.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise DeniedError from error
         if self._in_doubt or not reason.txn_requires_abort() or reason.code() == KafkaError.FENCED_INSTANCE_ID:
             raise self._fatal(reason) from error
         self.aborts += 1
