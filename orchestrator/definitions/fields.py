@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.rhythm import STAGES
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -76,6 +78,8 @@ TYPES: Mapping[str, str] = {
     "profile": "a date of the profile: profile.birth_date",
     "condition": "a condition in quotes",
     "durations": "a length of time per topic",
+    "shares": "names, each with a share from 0 to 1: { high: 0.90, low: 0 }",
+    "amounts": "names, each with a number, an amount or a length of time: { high: 400 }",
     "object": "fields",
 }
 """What each type is, in a marketer's words."""
@@ -125,19 +129,43 @@ _FEATURES = (
         _KEY, _where("count"),
     )),
     Kind("feature/predict", "Something about the future, estimated from the past.", (
-        Field("predict", "choice", "What is predicted.", "next_order_date", required=True,
-              options=("next_order_date",), planned=("p_alive",)),
-        Field("key", "choice", "What it is predicted per.", "product_family", required=True,
+        Field("predict", "choice", "What is predicted: when the next order is due, or the probability from 0 to 1 that "
+              "there will be one.", "next_order_date", required=True, options=("next_order_date", "p_alive")),
+        Field("key", "choice", "What a date is predicted per; a probability has no key.", "product_family",
               options=("product_family",), planned=("sku", "category")),
         Field("from", "event", "The event whose next time is predicted.", "order.placed", required=True, many=True),
-        Field("model", "choice", "How: pooled_gap pools the customer's own gaps with the family's typical one.",
-              "pooled_gap", default="pooled_gap", options=("pooled_gap",), planned=("topic:",)),
-        Field("min_samples", "count", "How many orders it takes before the customer's own gaps count.", "2",
-              default="2", low="1", high="100"),
+        Field("model", "choice", "How: pooled_gap pools the customer's own gaps with the family's typical one; bg_nbd "
+              "is the model of that name with the published parameters of the CDNOW customers.", "pooled_gap",
+              options=("pooled_gap", "bg_nbd"), planned=("topic:",)),
+        Field("min_samples", "count", "How many orders it takes before the customer's own gaps count; 2 when left out.",
+              "2", low="1", high="100"),
         Field("else", "choice", "What stands in until then.", "product.typical_days_of_supply",
-              default="product.typical_days_of_supply", options=("product.typical_days_of_supply",)),
+              options=("product.typical_days_of_supply",)),
         _where("count"),
     )),
+    Kind("feature/distinct", "How many different ones there were: categories, products, shops; 100 at most.", (
+        Field("distinct", "name", "What is told apart.", "category", required=True),
+        Field("from", "event", "The event, or several, that name it.", "order.placed", required=True, many=True),
+        _OVER, _where("count"),
+    ), planned=("key",)),
+    Kind("feature/quantile", "Which part of all customers somebody belongs to, going by another feature.", (
+        Field("quantile", "name", "The feature they are ordered by: a number, an amount or a length of time.",
+              "spend_365d", required=True),
+        Field("bands", "shares", "The bands' names, and the share of customers below each: 0.90 is the highest tenth.",
+              "{ high: 0.90, mid: 0.50, low: 0 }", required=True),
+        Field("cut_points", "amounts", "The least value of each band but the lowest, until a snapshot of all customers "
+              "tells it.", "{ high: 400, mid: 120 }"),
+    ), planned=("key",)),
+    Kind("feature/stage", "Where somebody stands in their life as a customer, relative to their own rhythm. new: no "
+         "order yet, or one in the last 30 days. lapsed: silent for twice their own median gap between orders, at "
+         "least 45 and at most 365 days. at_risk: silent for three quarters of that. hero: neither, with six or more "
+         "orders in the last 365 days. active: all others. Before three gaps are known the median gap counts as 60 "
+         "days.", (
+        Field("stage", "choice", "The five stages.", "[new, active, hero, at_risk, lapsed]", required=True, many=True,
+              options=STAGES),
+        Field("from", "event", "The event that is counted.", "order.placed", required=True, many=True),
+        _where("count"),
+    ), planned=("key",)),
     Kind("instant/first_time", "The first time something happened.", (
         Field("first_time", "event", "The event, or several.", "order.placed", required=True, many=True),
         _where("count"),
@@ -407,7 +435,6 @@ FAMILIES: Mapping[str, tuple[Kind, ...]] = {
 }
 
 PLANNED_HEADS: Mapping[str, tuple[str, ...]] = {
-    "feature": ("quantile", "stage", "distinct"),
     "moment": ("either_order", "sequence", "during", "state", "entered", "left", "schedule", "counts", "sums"),
 }
 """Alternatives that the language will have, by family."""

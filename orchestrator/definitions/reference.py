@@ -134,6 +134,10 @@ def _field(known: Field, catalogue: Catalogue) -> Schema:
     if known.type == "durations":
         duration = {"type": "string", "pattern": _PATTERNS["duration"]}
         shapes.append(_closed(dict.fromkeys(catalogue.topics, duration)))
+    elif known.type in ("shares", "amounts"):
+        named = {"type": "object", "propertyNames": {"pattern": _PATTERNS["name"]}}
+        value = {"type": "number"} if known.type == "shares" else {"type": ["number", "string"]}
+        shapes.append({**named, "additionalProperties": value})
     elif known.type != "object":
         shapes.append(_plain(known, catalogue))
     if known.many:

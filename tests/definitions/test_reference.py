@@ -16,7 +16,7 @@ from orchestrator.definitions.nodes import Place, Problems, Scalar
 from orchestrator.definitions.reference import json_schema, markdown
 
 FIELDS = [pytest.param(kind, known, id=f"{kind.name}.{known.name}") for kind in ALL_KINDS for known in kind.fields]
-CONTEXTUAL = {"choice", "event", "property", "profile", "condition", "durations", "object"}
+CONTEXTUAL = {"choice", "event", "property", "profile", "condition", "durations", "shares", "amounts", "object"}
 
 
 class TestTable:
