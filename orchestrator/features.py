@@ -172,10 +172,10 @@ class Feature:
     def changes_at(self, state: Any, key: str | None, now: int) -> int:
         """Return the next instant at which time alone changes the value, FOREVER when only events do.
 
-        A probability changes all the time; a day later it is worth another look.
+        A probability changes all the time: it is worth another look after a tenth of the silence, at least a day.
         """
         if self.kind == "p_alive":
-            return FOREVER if state is None else now + DAY
+            return FOREVER if state is None else now + max((now - state[2] * 1000) // 10, DAY)
         if self.over is None or not state:
             return FOREVER
         if self.kind == "distinct":

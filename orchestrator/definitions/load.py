@@ -23,7 +23,7 @@ from orchestrator.definitions.segments import build_segment, check_nesting
 from orchestrator.definitions.values import WORDS, shown
 from orchestrator.definitions.values import name as parse_name
 from orchestrator.features import Feature
-from orchestrator.moments.rules import Around, Moment, Silence
+from orchestrator.moments.rules import Around, During, Moment, Silence
 from orchestrator.program import Definitions, Segment
 
 TESTS = ".test.yaml"
@@ -127,7 +127,9 @@ class _Loader:
         declared = {name: declare(features[name]) if name in features else Declared(ANY) for name in self.features}
         names = frozenset(self.segments)
         segments = self._segments(declared, names)
-        moments = self._moments(MomentBuilder(self.catalogue, declared, names, self.problems))
+        builder = MomentBuilder(self.catalogue, declared, names, self.problems)
+        moments = self._moments(builder)
+        features.update(builder.hidden)
         keys = {name: moments[name].key if name in moments else ANY for name in self.moments}
         campaigns = self._campaigns(CampaignBuilder(declared, names, keys, self.problems))
         policy = build_policy(dict(self._policy()), self.problems)
@@ -167,13 +169,19 @@ class _Loader:
         return found
 
     def _moments(self, builder: MomentBuilder) -> dict[str, Moment]:
-        found: dict[str, Moment] = {}
-        for name, node in self.moments.items():
-            record = self.reader.read("moment", node, f"moment {shown(name)}")
-            built = None if record is None else builder.build(record)
-            if built is not None:
-                found[name] = built
-        return found
+        records = {
+            name: self.reader.read("moment", node, f"moment {shown(name)}") for name, node in self.moments.items()
+        }
+        during = [name for name, record in records.items() if record is not None and record.kind.head == "during"]
+        hosts: dict[str, Moment | None] = {name: None for name in records if name not in during}
+        built: dict[str, Moment | None] = {}
+        for name in [*hosts, *during]:  # those that live during another need to know it, wherever it is written
+            record = records[name]
+            if record is not None:
+                built[name] = builder.build(record, hosts, records)
+            if name in hosts:
+                hosts[name] = built.get(name)
+        return {name: moment for name in self.moments if (moment := built.get(name)) is not None}
 
     def _campaigns(self, builder: CampaignBuilder) -> dict[str, Campaign]:
         found: dict[str, Campaign] = {}
@@ -197,6 +205,8 @@ class _Loader:
 
     def _unused(self, definitions: Definitions) -> None:
         answered = {name for campaign in definitions.campaigns.values() for name in campaign.when}
+        shapes = [moment.shape for moment in definitions.moments.values()]
+        answered |= {shape.moment for shape in shapes if isinstance(shape, During)}
         for name in definitions.moments:
             if name not in answered:
                 self.problems.warn(self.places["moment", name], "W001", f"no campaign answers moment '{name}'")

@@ -199,7 +199,7 @@ class Reader:
             return self._property(scalar)
         if known.type == "profile":
             return self._profile(scalar)
-        if known.type == "condition":
+        if known.type in ("condition", "amount"):
             return scalar
         value = PARSERS[known.type](scalar, self.problems)
         if known.type == "name" and isinstance(value, str):
