@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.definitions.load import load
@@ -21,12 +21,17 @@ from tests.test_engine_properties import (
     STRICT,
     Arrival,
     barriers_of,
+    check_audit,
+    check_ids,
     check_promises,
+    check_windows,
     histories,
     known_of,
     play,
     said,
 )
+from tests.test_recall import CUTS, PIECES
+from tests.test_recall import play as play_and_lose
 
 TEXT = """
 features:
@@ -77,6 +82,7 @@ moments:
   - { moment: drifts, say: "Drifts", entered: drifting, lasts: 9d, again: { at_most_every: 10d } }
 campaigns:
 """
+FEW = settings(BUDGET, max_examples=60)
 NAMES = ("full_cart", "much", "kept", "both", "left_cart", "left_for_good", "birthday", "quiet_birthday", "buys",
          "stops", "drifts")  # fmt: skip
 CAMPAIGN = """
@@ -96,7 +102,7 @@ def shapes() -> Program:
 COMPILED = shapes()
 
 
-@BUDGET
+@FEW
 @given(histories(LATE), BARRIERS, st.sampled_from((0, HOUR)), st.sampled_from((None, 5 * SECOND)))
 def test_promises_hold(arrivals: list[Arrival], offsets: list[int | None], ahead: int, max_lag: int | None) -> None:
     """Late, out of order, read ahead of the clock, in a replay and live."""
@@ -105,7 +111,7 @@ def test_promises_hold(arrivals: list[Arrival], offsets: list[int | None], ahead
     check_promises(play(arrivals, barriers_of(arrivals, offsets), COMPILED, ahead=ahead, **options))
 
 
-@BUDGET
+@FEW
 @given(histories(LATE), BARRIERS, st.data())
 def test_a_repeated_event_changes_nothing(
     arrivals: list[Arrival], offsets: list[int | None], data: st.DataObject
@@ -123,7 +129,7 @@ def test_a_repeated_event_changes_nothing(
     )
 
 
-@BUDGET
+@FEW
 @given(histories(IN_ORDER), BARRIERS, BARRIERS)
 def test_more_barriers_or_fewer_decide_the_same(
     arrivals: list[Arrival], few: list[int | None], many: list[int | None]
@@ -134,7 +140,7 @@ def test_more_barriers_or_fewer_decide_the_same(
     )
 
 
-@BUDGET
+@FEW
 @given(histories(LATE), BARRIERS, st.sampled_from((None, 5 * SECOND)))
 def test_crash_and_resume_equals_no_crash(
     arrivals: list[Arrival], offsets: list[int | None], max_lag: int | None
@@ -149,11 +155,24 @@ def test_crash_and_resume_equals_no_crash(
         assert known_of(crashed, who) == known_of(alive, who)
 
 
+@FEW
+@given(histories(LATE), BARRIERS, CUTS, PIECES)
+def test_promises_survive_the_loss_of_every_state(
+    arrivals: list[Arrival], offsets: list[int | None], cut: int, pieces: int
+) -> None:
+    """Rebuilt from the inputs and our own decisions, no windows overlap and no id is repeated."""
+    simulated = play_and_lose(arrivals, barriers_of(arrivals, offsets), cut=cut, pieces=pieces, compiled=COMPILED)
+
+    check_audit(simulated)
+    check_windows(simulated)
+    check_ids(simulated)
+
+
 def test_the_histories_reach_every_shape() -> None:
     """The generator is worth something here too: every moment opens, ends and is answered in some history."""
     seen: Counter[tuple[str, str]] = Counter()
 
-    @BUDGET
+    @FEW
     @given(histories(LATE), BARRIERS)
     def collect(arrivals: list[Arrival], offsets: list[int | None]) -> None:
         simulated = play(arrivals, barriers_of(arrivals, offsets), COMPILED)

@@ -20,6 +20,11 @@ from orchestrator.records import EndedMoment
 from orchestrator.step import Step
 from orchestrator.view import CustomerView
 
+WATCHED = (During, Membership)
+REACHED = (Total, Sequence)
+_DELAYED = (Absence, Total)
+# Tuples, for `isinstance(x, A | B)` builds the union anew for every event.
+
 MAX_OVER = 16
 """Moments and keys remembered per customer as over, so that a late event does not start them again."""
 
@@ -125,7 +130,7 @@ def schedule(step: Step, moment: Moment, at: int) -> None:
     """Note when time alone next moves a moment, seen from an instant."""
     customer = step.customer
     instances = customer.instances(moment.name)
-    watched = isinstance(moment.shape, During | Membership)
+    watched = isinstance(moment.shape, WATCHED)
     if not instances and not watched:
         customer.fires.pop(moment.name, None)
         return
@@ -155,25 +160,21 @@ def leave(step: Step, moment: Moment, over: EndedMoment) -> None:
 def _start(step: Step, role: Role, event: Event, instances: dict[str, Instance]) -> list[EndedMoment]:
     moment = role.moment
     over: list[EndedMoment] = []
+    reached = isinstance(moment.shape, REACHED)
     for key in ("",) if moment.key is None else step.keys(event, moment.key):
         there = instances.get(key)
         if there is None and not role.starts:
             continue  # it restarts only what has started
         if _is_over(step.customer, moment, key, event.time):
             continue
-        if there is not None and isinstance(moment.shape, Total | Sequence):
+        if reached and there is not None:
             continue  # it is known already
         if isinstance(moment.shape, Silence) and there is not None and event.time < there.started:
             # An older event changes the rhythm, not when the silence began.
             if there.state == WAITING:
                 instances[key] = _waiting(step, moment, key, there.started) or there
             continue
-        if isinstance(moment.shape, Sequence):
-            new = _follow(step, moment, key, event)
-        elif isinstance(moment.shape, Total) and not _reaches(step, moment.shape, key, event):
-            new = None
-        else:
-            new = _waiting(step, moment, key, event.time)
+        new = _reached(step, moment, key, event) if reached else _waiting(step, moment, key, event.time)
         if new is not None:
             over += start_instance(moment, instances, key, new, restarts=role.restarts, by=event.name)
     return over
@@ -182,7 +183,7 @@ def _start(step: Step, role: Role, event: Event, instances: dict[str, Instance])
 def _waiting(step: Step, moment: Moment, key: str, time: int) -> Instance | None:
     """Return the instance that an event at `time` starts, or None when there is nothing to wait for."""
     shape = moment.shape
-    if isinstance(shape, Absence | Total):
+    if isinstance(shape, _DELAYED):
         due = time + shape.within
         return Instance(WAITING, time, due, FOREVER if moment.lasts is None else due + moment.lasts)
     if isinstance(shape, Silence):
@@ -198,6 +199,14 @@ def _waiting(step: Step, moment: Moment, key: str, time: int) -> Instance | None
     # Never before half of the way there: a reminder on the day after the purchase is none.
     opens = max(date + shape.start, (time + date) // 2)
     return Instance(WAITING, time, opens, date + shape.end)
+
+
+def _reached(step: Step, moment: Moment, key: str, event: Event) -> Instance | None:
+    """Return the instance that an event starts by being enough, or the last of several."""
+    if isinstance(moment.shape, Sequence):
+        return _follow(step, moment, key, event)
+    assert isinstance(moment.shape, Total)
+    return _waiting(step, moment, key, event.time) if _reaches(step, moment.shape, key, event) else None
 
 
 def _reaches(step: Step, shape: Total, key: str, event: Event) -> bool:
