@@ -129,6 +129,11 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
             self._facts[feature] = state
             return state
 
+    @property
+    def has_facts(self) -> bool:
+        """Whether anything was ever folded into a fact."""
+        return bool(self.raw_facts) or bool(self._new_facts)
+
     def set_fact(self, feature: str, state: Any) -> None:
         """Keep a feature's state."""
         self._facts[feature] = state

@@ -16,6 +16,7 @@ from orchestrator.events import FOREVER, PROFILE, SENT, UNSUBSCRIBED, Event
 from orchestrator.identity import fingerprint
 from orchestrator.measurement import SLOT, measure, release_slot
 from orchestrator.moments.lifecycle import arm_calendars, move, wake_moment
+from orchestrator.moments.watch import accompany, look, note_memberships
 from orchestrator.program import MEASURED, Program
 from orchestrator.records import Effects, EndedMoment
 from orchestrator.reference import Reference
@@ -65,11 +66,14 @@ def _fire_until(step: Step, limit: int, not_before: int) -> None:
             release_slot(step)
             customer.decide_at = now
         over: list[EndedMoment] = []
-        for name in _due_moments(step, now):
+        due_now = _due_moments(step, now)
+        for name in due_now:
             woken = wake_moment(step, name)
             over += woken.over
             if woken.opened:
                 customer.decide_at = now
+                if name in step.program.followers:  # what opens with it is decided with it
+                    due_now += accompany(step, name)
         if customer.decide_at <= now:
             decide(step, over)
         elif over:
@@ -89,14 +93,20 @@ def observe(step: Step, event: Event) -> None:
     """Take in one event: facts, contact, measurement and moments."""
     name, time = event.name, event.time
     if name == PROFILE:
+        watched = step.program.watched
+        note_memberships(step, watched, max(time, step.customer.now))
         consents_changed = learn_profile(step.customer, event)
         arm_calendars(step, max(time, step.customer.now))
+        for moment in watched:
+            look(step, moment, time)
         if consents_changed:
             step.reconsider(time)
         return
     if _repeated(step, event):
         return
     dispatch = step.program.dispatch(name)
+    if dispatch.watched:
+        note_memberships(step, dispatch.watched, max(time, step.customer.now))
     foreign = name == SENT and event.data.get("trigger_id") is None
     if name != SENT or foreign:  # our own messages were facts when they were decided
         step.learn(dispatch.folds, event)
@@ -106,6 +116,8 @@ def observe(step: Step, event: Event) -> None:
         step.reconsider(time)
     if time < step.clock_before - step.program.accept_late(name):
         return  # beyond its lateness: a fact, but never a moment, a cancellation or an amendment
+    for moment in dispatch.watched:
+        look(step, moment, time)
     if name in MEASURED and (name != SENT or foreign):
         measure(step, event)
     if not dispatch.roles:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from orchestrator.conditions import Condition
-from orchestrator.events import DAY, Event
+from orchestrator.events import DAY, FOREVER, Event
 from orchestrator.reference import Reference
+from orchestrator.rhythm import count_time, insert_time, median_gap, p_alive
 
 PER_LINE_KEYS = ("sku", "category", "product_family")
 """Keys that an order has once per line, and a browsing event through its sku."""
@@ -85,10 +85,11 @@ def line_margin(line: Mapping[str, Any], at: int, reference: Reference, assumed_
 class Feature:
     """One fact per customer.
 
-    `kind` is count, sum, latest, first_time, last_time, age_of, median_gap or next_order_date; `events` the names it
-    folds; `field` the event field it takes; `key` what it is kept per; `over` its window in milliseconds; `of` the
-    feature that `age_of` looks at; `otherwise` the value before `min_samples`, milliseconds; `unit` the type of its
-    value: number, money, duration, instant or text.
+    `kind` is count, sum, latest, first_time, last_time, median_gap, distinct, p_alive or next_order_date, or one that
+    folds nothing and looks at the feature `of`: age_of, quantile or stage. `events` are the names it folds; `field` the
+    event field it takes; `key` what it is kept per, or what is distinct; `over` its window in milliseconds; `otherwise`
+    the value before `min_samples`, milliseconds; `bands` the names of a quantile's bands with their least values, from
+    the highest; `unit` the type of its value: number, money, duration, instant or text.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Feature:
     min_samples: int = 0
     otherwise: int | None = None
     unit: str = "number"
+    bands: tuple[tuple[str, int], ...] = ()
     max_keys: int = 100
 
     def fold(self, state: Any, event: Event, reference: Reference, assumed_bp: int) -> Any:
@@ -110,6 +112,8 @@ class Feature:
             return state
         if self.key is None:
             return self._fold_one(state, event)
+        if self.kind == "distinct":
+            return self._fold_distinct(state or {}, event, reference)
         states: dict[str, Any] = {} if state is None else state
         by_line = lines_by(event, self.key, reference) if self.kind == "next_order_date" else None
         for key in keys_of(event, self.key, reference) if by_line is None else by_line:
@@ -125,6 +129,8 @@ class Feature:
 
     def read(self, state: Any, key: str | None, now: int, reference: Reference) -> Any:
         """Return the value at an instant: milliseconds, minor units, a number or a text; None when unknown."""
+        if self.kind == "distinct":
+            return len(state or ()) if self.over is None else _count_since(state, now - self.over)
         if self.key is not None:
             state = (state or {}).get(key)
         return self._read_one(state, key or "", now, reference)
@@ -147,16 +153,47 @@ class Feature:
             return seconds if state is None else min(state, seconds)
         if self.kind == "last_time":
             return seconds if state is None else max(state, seconds)
+        if self.kind == "p_alive":
+            return count_time(state, seconds)
         assert self.kind == "median_gap", self.kind
-        return _insert_time(state or [], seconds)
+        return insert_time(state or [], seconds)
+
+    def _fold_distinct(self, seen: dict[str, int], event: Event, reference: Reference) -> dict[str, int] | None:
+        seconds = event.time // 1000
+        for key in keys_of(event, self.key or "", reference):
+            seen[key] = max(seconds, seen.pop(key, 0))
+        if self.over is not None:
+            for key in [key for key, last in seen.items() if last * 1000 + self.over <= event.time]:
+                del seen[key]
+        while len(seen) > self.max_keys:
+            del seen[next(iter(seen))]
+        return seen or None
+
+    def changes_at(self, state: Any, key: str | None, now: int) -> int:
+        """Return the next instant at which time alone changes the value, FOREVER when only events do.
+
+        A probability changes all the time: it is worth another look after a tenth of the silence, at least a day.
+        """
+        if self.kind == "p_alive":
+            return FOREVER if state is None else now + max((now - state[2] * 1000) // 10, DAY)
+        if self.over is None or not state:
+            return FOREVER
+        if self.kind == "distinct":
+            instants = [seconds * 1000 + self.over for seconds in state.values()]
+        else:
+            buckets = state.get(key, ()) if self.key is not None else state
+            instants = [number * _bucket(self.over) + self.over for number, _ in buckets]
+        return min((instant for instant in instants if instant > now), default=FOREVER)
 
     def _read_one(self, state: Any, key: str, now: int, reference: Reference) -> Any:
         if self.kind in ("count", "sum"):
             if state is None:
                 return 0
             return state if self.over is None else _sum_of_buckets(state, now, self.over)
+        if self.kind == "p_alive":
+            return p_alive(state, now)
         if self.kind == "median_gap":
-            return _median_gap(state or [], self.min_samples, self.otherwise)
+            return median_gap(state or [], self.min_samples, self.otherwise)
         if state is None:
             return None
         if self.kind == "latest":
@@ -165,6 +202,10 @@ class Feature:
             return state * 1000
         assert self.kind == "next_order_date", self.kind
         return predicted_next(state, reference.days_of_supply(key), self.min_samples)
+
+
+def _count_since(seen: Mapping[str, int] | None, since: int) -> int:
+    return sum(1 for seconds in (seen or {}).values() if seconds * 1000 > since)
 
 
 def _bucket(over: int) -> int:
@@ -187,26 +228,6 @@ def _add_to_buckets(buckets: list[list[int]], time: int, amount: int, over: int)
 def _sum_of_buckets(buckets: list[list[int]], now: int, over: int) -> int:
     first = (now - over) // _bucket(over)
     return sum(amount for number, amount in buckets if number > first)
-
-
-_TIMES_KEPT = 10
-
-
-def _insert_time(times: list[int], seconds: int) -> list[int]:
-    if seconds in times:
-        return times
-    times.append(seconds)
-    times.sort()
-    return times[-_TIMES_KEPT:]
-
-
-def _median_gap(times: list[int], min_samples: int, otherwise: int | None) -> int | None:
-    gaps = sorted(after - before for before, after in pairwise(times))
-    if not gaps or len(gaps) < min_samples:
-        return otherwise
-    middle = len(gaps) // 2
-    seconds = gaps[middle] if len(gaps) % 2 else (gaps[middle - 1] + gaps[middle]) // 2
-    return seconds * 1000
 
 
 _MICRO = 1_000_000

@@ -7,10 +7,21 @@ from dataclasses import dataclass, field
 
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.policy import Policy
-from orchestrator.conditions import Condition
+from orchestrator.conditions import Condition, InSegment, Read, walk
 from orchestrator.events import ERASED, PROFILE, SENT, UNSUBSCRIBED
 from orchestrator.features import Feature
-from orchestrator.moments.rules import Absence, Around, Calendar, EventMatch, Moment, Silence
+from orchestrator.moments.rules import (
+    Absence,
+    Around,
+    Calendar,
+    During,
+    EventMatch,
+    Membership,
+    Moment,
+    Sequence,
+    Silence,
+    Total,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,8 @@ class Dispatch:
 
     folds: tuple[Feature, ...] = ()
     roles: tuple[Role, ...] = ()
+    watched: tuple[Moment, ...] = ()
+    """Moments whose condition asks for something that such an event changes."""
 
 
 MEASURED = frozenset({"order.placed", "order.cancelled", "order.returned", SENT, UNSUBSCRIBED})
@@ -85,6 +98,15 @@ class Program:
             for name in self.moments
         }
         self.calendars = tuple(m for m in self.moments.values() if isinstance(m.shape, Calendar))
+        self.watched = tuple(m for m in self.moments.values() if isinstance(m.shape, During | Membership))
+        """Moments that are looked at whenever something changes that they ask for."""
+        self.followers: dict[str, tuple[Moment, ...]] = {}
+        """The moments that live during another, by that one's name."""
+        for moment in self.watched:
+            if isinstance(moment.shape, During):
+                others = self.followers.get(moment.shape.moment, ())
+                self.followers[moment.shape.moment] = (*others, moment)
+        self._asks = {moment.name: self._events_asked(moment) for moment in self.watched}
         self.longest_cap = max((cap.per for cap in policy.caps), default=0)
         self.longest_late = max([*policy.accept_late.values(), policy.default_accept_late])
         self._dispatch = {name: self._compile(name) for name in self._event_names()}
@@ -102,7 +124,7 @@ class Program:
     def _event_names(self) -> set[str]:
         names = {name for feature in self.features.values() for name in feature.events}
         for moment in self.moments.values():
-            for match in (*_starts(moment), *_ends(moment)):
+            for match in (*_starts(moment), *self._ends(moment)):
                 names.update(match.events)
             if isinstance(moment.shape, Around):
                 names.update(self.features[moment.shape.date].events)
@@ -113,21 +135,52 @@ class Program:
         roles = []
         for moment in self.moments.values():
             shape = moment.shape
-            ends = tuple(match for match in _ends(moment) if event in match.events)
+            ends = tuple(match for match in self._ends(moment) if event in match.events)
             starts = restarts = isinstance(shape, Silence) and event in shape.event.events
             if isinstance(shape, Absence):
                 starts = event in shape.starts_on.events
                 restarts = shape.restarts_on is not None and event in shape.restarts_on.events
             elif isinstance(shape, Around):
                 starts = restarts = event in self.features[shape.date].events
+            elif isinstance(shape, Total | Sequence):
+                starts = any(event in match.events for match in _starts(moment))
             if starts or restarts or ends:
                 roles.append(Role(moment, self.disorder[moment.name], starts, restarts, ends))
-        return Dispatch(folds, tuple(roles))
+        watched = tuple(moment for moment in self.watched if event in self._asks[moment.name])
+        return Dispatch(folds, tuple(roles), watched)
+
+    def _ends(self, moment: Moment) -> tuple[EventMatch, ...]:
+        """Return what ends a moment; what lives during another ends with it, also when that begins anew."""
+        own = _ends(moment)
+        host = self.moments.get(moment.shape.moment) if isinstance(moment.shape, During) else None
+        if host is None:
+            return own
+        anew = host.shape.restarts_on if isinstance(host.shape, Absence) else None
+        again = () if anew is None else (EventMatch(anew.events, host.key),)
+        return (*_ends(host), *again, *own)
+
+    def _events_asked(self, moment: Moment) -> frozenset[str]:
+        """Return the events that change what a moment's condition asks for, directly or through segments."""
+        shape = moment.shape
+        conditions = [] if moment.only_if is None else [moment.only_if]
+        if isinstance(shape, Membership):
+            conditions = [self.segments[shape.segment].condition]
+        names: set[str] = set()
+        while conditions:
+            for node in walk(conditions.pop().expression):
+                if isinstance(node, InSegment):
+                    conditions.append(self.segments[node.segment].condition)
+                elif isinstance(node, Read) and node.source == "feature":
+                    feature = self.features[node.name]
+                    while feature.of is not None:
+                        feature = self.features[feature.of]
+                    names.update(feature.events)
+        return frozenset(names)
 
     def _disorder_of(self, moment: Moment) -> int:
         """Return how long to wait for stragglers: the most that any topic needs whose events could still move it."""
         policy = self.policy
-        if isinstance(moment.shape, Calendar):
+        if isinstance(moment.shape, Calendar | During | Membership):
             return 0
         names = {name for match in (*_starts(moment), *_ends(moment)) for name in match.events}
         if isinstance(moment.shape, Around):
@@ -144,7 +197,9 @@ def _starts(moment: Moment) -> tuple[EventMatch, ...]:
     shape = moment.shape
     if isinstance(shape, Absence):
         return (shape.starts_on,) if shape.restarts_on is None else (shape.starts_on, shape.restarts_on)
-    return (shape.event,) if isinstance(shape, Silence) else ()
+    if isinstance(shape, Sequence):
+        return tuple(stage.event for stage in shape.stages)
+    return (shape.event,) if isinstance(shape, Silence | Total) else ()
 
 
 def _ends(moment: Moment) -> tuple[EventMatch, ...]:
@@ -153,7 +208,7 @@ def _ends(moment: Moment) -> tuple[EventMatch, ...]:
         own: tuple[EventMatch, ...] = (shape.unless,)
     elif isinstance(shape, Silence):
         own = (shape.event,)
-    elif isinstance(shape, Around) and shape.unless is not None:
+    elif isinstance(shape, Around | Total | Sequence) and shape.unless is not None:
         own = (shape.unless,)
     else:
         own = ()

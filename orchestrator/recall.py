@@ -18,7 +18,8 @@ from orchestrator.engine import observe
 from orchestrator.events import FOREVER, Event
 from orchestrator.measurement import SLOT, hold_slot, release_slot
 from orchestrator.moments.lifecycle import arm, leave, schedule
-from orchestrator.moments.rules import Absence, Calendar, Moment
+from orchestrator.moments.rules import Absence, Calendar, During, Membership, Moment
+from orchestrator.moments.watch import accompany, renew_membership
 from orchestrator.program import Program
 from orchestrator.reasons import Reason
 from orchestrator.records import Candidate, Decision, EndedMoment
@@ -122,7 +123,8 @@ def _take(step: Step, decision: Decision) -> None:
     if decision.kind == "void":
         _void(step, decision)
         return
-    for candidate in decision.candidates:
+    # What lives during another comes after it: it waits only once that one is open.
+    for candidate in sorted(decision.candidates, key=lambda candidate: _lives_during(step, candidate)):
         _open(step, candidate, decision.decided_at)
     winner = next((c for c in decision.candidates if c.reason in (Reason.CHOSEN, Reason.CONTROL)), None)
     if winner is not None and decision.window_until is not None:
@@ -147,7 +149,10 @@ def _open(step: Step, candidate: Candidate, at: int) -> None:
     if isinstance(moment.shape, Calendar) and candidate.moment_key not in instances:
         arm(step, moment, at)
     instance = instances.get(candidate.moment_key)
-    if moment.pick_one is not None:
+    if instance is None and isinstance(moment.shape, Membership):
+        until = FOREVER if moment.lasts is None else opened + moment.lasts
+        instance = instances[candidate.moment_key] = Instance(WAITING, opened, opened, until)
+    if moment.pick_one is not None or moment.at_most_every:
         customer.picked[moment.name] = max(opened, customer.picked.get(moment.name, -FOREVER))
     if instance is None or instance.state == OPEN or not _is_same(moment, instance, opened):
         return
@@ -156,13 +161,19 @@ def _open(step: Step, candidate: Candidate, at: int) -> None:
         instance.until = min(instance.until, opened + moment.lasts)
     if isinstance(moment.shape, Calendar):
         arm(step, moment, at)
+    accompany(step, moment.name)
+
+
+def _lives_during(step: Step, candidate: Candidate) -> bool:
+    moment = step.program.moments.get(candidate.moment)
+    return moment is not None and isinstance(moment.shape, During)
 
 
 def _is_same(moment: Moment, instance: Instance, opened: int) -> bool:
     """Return whether a waiting instance is the one that opened then."""
     if isinstance(moment.shape, Calendar):
         return True  # the year is its key
-    if moment.pick_one is not None:
+    if moment.pick_one is not None or isinstance(moment.shape, During):
         return instance.due <= opened < instance.until
     return instance.due == opened
 
@@ -232,6 +243,8 @@ def _let_go_of_the_past(step: Step, moment: Moment, clock: int) -> None:
             pick_from = FOREVER
     for key, instance in list(instances.items()):
         was_due = instance.state == WAITING and max(instance.due + disorder, pick_from) <= clock
+        if isinstance(moment.shape, During):
+            was_due = False  # it may still come true
         if not was_due and instance.until > clock:
             continue
         del instances[key]
@@ -239,3 +252,6 @@ def _let_go_of_the_past(step: Step, moment: Moment, clock: int) -> None:
             customer.years[moment.name] = max(int(key), customer.years.get(moment.name, 0))
     if isinstance(moment.shape, Calendar):
         arm(step, moment, clock)
+    if isinstance(moment.shape, During | Membership):
+        customer.fires.pop(moment.name, None)  # what came true until now is in our records
+        renew_membership(step, moment, clock)

@@ -23,13 +23,14 @@ class Product(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reference:
-    """Read-only view of the products: `product(sku, at)` is the newest version effective at that instant."""
+    """Read-only view of the products and of snapshots: `product(sku, at)` is the newest version effective then."""
 
-    __slots__ = ("_families", "_versions")
+    __slots__ = ("_cut_points", "_families", "_versions")
 
     def __init__(self, products: Iterable[Product] = ()) -> None:
         self._versions: dict[str, tuple[Product, ...]] = {}
         self._families: dict[str, float] = {}
+        self._cut_points: dict[str, list[tuple[int, Mapping[str, int]]]] = {}
         for product in products:
             self.put(product)
 
@@ -50,6 +51,17 @@ class Reference:
     def days_of_supply(self, family: str) -> float | None:
         """Return the typical days until a family runs out, or None where it is not consumed."""
         return self._families.get(family)
+
+    def put_cut_points(self, feature: str, effective_from: int, least: Mapping[str, int]) -> None:
+        """Add one snapshot of where the bands of a quantile begin, over all customers."""
+        others = [pair for pair in self._cut_points.get(feature, ()) if pair[0] != effective_from]
+        self._cut_points[feature] = sorted([*others, (effective_from, least)], key=lambda pair: -pair[0])
+
+    def cut_points(self, feature: str, at: int) -> Mapping[str, int] | None:
+        """Return the least value of each band as of an instant, or None before the first snapshot."""
+        if not self._cut_points:
+            return None
+        return next((least for since, least in self._cut_points.get(feature, ()) if since <= at), None)
 
     def __len__(self) -> int:
         return len(self._versions)

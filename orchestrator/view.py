@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.customer import Customer
+from orchestrator.features import Feature
 from orchestrator.moments.rules import Moment
 from orchestrator.program import Program
 from orchestrator.reference import Reference
+from orchestrator.rhythm import stage_of
 
 
 class CustomerView:
@@ -53,9 +55,23 @@ class CustomerView:
         if feature.kind == "age_of":
             since = self.feature(feature.of or "", key)
             return None if since is None else self.now - since
+        if feature.kind == "stage":
+            return stage_of(self.customer.fact(feature.of or "") or [], self.now)
+        if feature.kind == "quantile":
+            return self._band(feature, self.feature(feature.of or ""))
         if feature.key is not None and key is None:
             key = self.key
         return feature.read(self.customer.fact(name), key, self.now, self.reference)
+
+    def _band(self, feature: Feature, amount: int | None) -> str | None:
+        """Return the highest band whose least value is reached: the snapshot's, before the first the definition's."""
+        if amount is None:
+            return None
+        least = self.reference.cut_points(feature.name, self.now)
+        for band, fixed in feature.bands:
+            if amount >= (fixed if least is None else least.get(band, fixed)):
+                return band
+        return None
 
     def in_segment(self, name: str) -> bool | None:
         """Return whether the customer is in a segment now, None when that is unknown."""

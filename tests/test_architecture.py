@@ -16,7 +16,7 @@ PACKAGE = Path(orchestrator.__file__).parent
 
 LAYERS = (
     ("events",),
-    ("reference", "identity", "conditions", "reasons", "records"),
+    ("reference", "identity", "conditions", "reasons", "records", "rhythm"),
     ("arbitration.policy", "arbitration.campaign", "moments.rules"),
     ("features", "program", "migrations", "customer", "civil"),
     ("view", "step", "moments", "arbitration", "measurement", "contact"),

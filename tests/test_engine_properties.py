@@ -23,7 +23,6 @@ from orchestrator.simulation import Simulation
 from tests.builders import (
     ABANDONED_CART,
     CAMPAIGNS,
-    MOMENTS,
     REFERENCE,
     campaign,
     cart_add,
@@ -204,7 +203,7 @@ def check_instances(simulated: Simulation) -> None:
     still_open = {
         (who, moment.name, key, instance.due)
         for who, customer in simulated.customers.items()
-        for moment in MOMENTS
+        for moment in simulated.program.moments.values()
         for key, instance in customer.instances(moment.name).items()
         if instance.state == OPEN
     }

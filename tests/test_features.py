@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from orchestrator.conditions import Condition, Not, Read
-from orchestrator.events import DAY, HOUR, Event
+from orchestrator.events import DAY, FOREVER, HOUR, Event
 from orchestrator.features import Feature, keys_of, line_margin, pooled_gap
 from tests.builders import REFERENCE, cart_add, event, instant, line, message, order
 
@@ -199,3 +199,49 @@ def test_states_are_bounded() -> None:
 
     for feature in features:
         assert len(msgspec.msgpack.encode(fold(feature, *events))) < 1_000
+
+
+def test_distinct_counts_each_once() -> None:
+    """How many different categories, in all and of late; nothing yet is zero."""
+    ever = Feature("categories", "distinct", ("order.placed",), key="category")
+    recent = Feature("categories", "distinct", ("order.placed",), key="category", over=30 * DAY)
+    events = [
+        order("00:00", lines=[line("SHAMPOO"), line("SOAP"), line("BOOK")]),
+        order("20d 00:00", lines=[line("BOOK"), line("NOBODY KNOWS")]),
+    ]
+
+    assert (value(ever), value(recent)) == (0, 0)
+    assert {value(ever, *arrival) for arrival in permutations(events)} == {2}
+    assert [value(recent, *events, now=instant(f"{day}d 00:00")) for day in (20, 29, 30, 49, 50)] == [2, 2, 1, 1, 0]
+    assert recent.changes_at(fold(recent, *events), None, instant("21d 00:00")) == instant("30d 00:00")
+
+
+def test_distinct_is_bounded() -> None:
+    """Those seen longest ago are forgotten."""
+    carts = Feature("carts", "distinct", ("cart.item_added",), key="cart_id", max_keys=3)
+
+    assert list(fold(carts, *(cart_add(f"{hour:02d}:00", cart=str(hour)) for hour in range(5)))) == ["2", "3", "4"]
+
+
+def test_a_window_tells_when_it_forgets() -> None:
+    """The next instant at which time alone changes a total; none where nothing leaves."""
+    recent = Feature("recent", "count", ("order.placed",), over=30 * DAY)
+    keyed = Feature("recent", "count", ("order.placed",), over=30 * DAY, key="sku")
+    state = fold(recent, order("00:00"), order("10d 00:00"))
+
+    assert recent.changes_at(state, None, NOW) == instant("30d 00:00")
+    assert recent.changes_at(state, None, instant("30d 00:00")) == instant("40d 00:00")
+    assert recent.changes_at(state, None, instant("40d 00:00")) == FOREVER
+    assert keyed.changes_at(fold(keyed, order("00:00")), "BOOK", NOW) == instant("30d 00:00")
+    assert keyed.changes_at(fold(keyed, order("00:00")), "SOAP", NOW) == FOREVER
+    assert Feature("ever", "count", ("order.placed",)).changes_at(3, None, NOW) == FOREVER
+
+
+def test_the_probability_of_being_alive_is_a_feature() -> None:
+    """Unknown at first, then folded and read like any other."""
+    alive = Feature("p_alive", "p_alive", ("order.placed",))
+
+    assert value(alive) is None
+    assert value(alive, order("00:00")) == 1.0
+    assert 0 < value(alive, order("00:00"), order("1d 00:00")) < 1
+    assert alive.changes_at(fold(alive, order("00:00")), None, NOW) == NOW + DAY

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.arbitration.policy import Cap
 from orchestrator.customer import Customer, customer_from_bytes
 from orchestrator.events import DAY, HOUR, SECOND, Event
+from orchestrator.program import Program
 from orchestrator.recall import hand_over, recall, stretches
 from orchestrator.records import Decision
 from orchestrator.simulation import Simulation
@@ -93,9 +94,12 @@ def play(
     cut: int | None,
     pieces: int = 1,
     max_lag: int | None = None,
+    compiled: Program | None = None,
 ) -> Simulation:
     """Return a simulation of arrivals with the given barriers, one long after, and a loss after `cut` of them."""
-    simulated = Simulation(strict_program(), REFERENCE, max_lag=max_lag, round_trip=True)
+    simulated = Simulation(
+        strict_program() if compiled is None else compiled, REFERENCE, max_lag=max_lag, round_trip=True
+    )
     waiting = sorted(arrivals, key=lambda arrival: arrival.at)
     read: list[Event] = []
     for number, to in enumerate((*barriers, END)):

@@ -14,6 +14,7 @@ from orchestrator.identity import fingerprint
 from orchestrator.measurement import hold_slot
 from orchestrator.moments.detect import ended
 from orchestrator.moments.lifecycle import leave, schedule
+from orchestrator.moments.watch import look
 from orchestrator.reasons import Reason
 from orchestrator.records import Candidate, Decision, EndedMoment
 from orchestrator.step import Step
@@ -88,7 +89,10 @@ def count_own_message(step: Step, answered: Answered) -> None:
     """Count our own message from the instant it is decided; what a topic reports of it later counts no more."""
     step.count_message(answered.decided_at, answered.channel)
     sent = {"channel": answered.channel, "trigger_id": answered.trigger_id, "campaign": answered.campaign}
-    step.learn(step.program.dispatch(SENT).folds, Event(SENT, step.customer_id, answered.decided_at, data=sent))
+    dispatch = step.program.dispatch(SENT)
+    step.learn(dispatch.folds, Event(SENT, step.customer_id, answered.decided_at, data=sent))
+    for moment in dispatch.watched:
+        look(step, moment, answered.decided_at)
 
 
 def look_again_at(now: int, candidates: Iterable[Candidate]) -> int:

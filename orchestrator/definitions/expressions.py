@@ -17,6 +17,7 @@ from orchestrator.conditions import Condition, Expression
 from orchestrator.definitions.catalogue import PRODUCT_TYPES, PROFILE_TYPES
 from orchestrator.definitions.nodes import Place, Problems, Scalar, did_you_mean
 from orchestrator.definitions.values import TYPE_WORDS, WORDS, is_date, milliseconds, minor_units, shown
+from orchestrator.features import PER_LINE_KEYS
 
 MAX_LENGTH = 2_000
 MAX_DEPTH = 50
@@ -29,11 +30,14 @@ _EXAMPLES = {"duration": "30d", "money": "20", "number": "3", "text": "'high'", 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What others must know of a feature: the type of its value, what it is kept per, and its kind."""
+    """What others must know of a feature: the type of its value, what it is kept per, its kind, and all its values
+    where these are few.
+    """
 
     type: str
     key: str | None = None
     kind: str = ""
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +108,9 @@ _HABITS = {
     "-": "a feature: conditions do not calculate", "*": "a feature: conditions do not calculate",
     "/": "a feature: conditions do not calculate",
 }  # fmt: skip
-_FUNCTIONS = ("age", "in_segment")
-_PLANNED_FUNCTIONS = ("bought_within",)
+_FUNCTIONS = ("age", "in_segment", "bought_within")
+BOUGHT = "bought."
+"""How the features are called that `bought_within` asks: the last order of each category, family or sku."""
 _SOURCES = ("profile", "moment", "event", "product")
 
 _POWERS = {"or": 1, "and": 2}
@@ -304,8 +309,26 @@ class _Parser:
             return
         if len(types) == 2 or "lines" in types:
             self.note(at, "E032", self.mismatch(left, right))
+        elif left.type == "text" and (self.foreign(left, right) or self.foreign(right, left)):
+            return
         elif operator not in ("==", "!=") and types & {"text", "truth"}:
             self.note(at, "E032", f"'{operator}' does not go with {TYPE_WORDS[left.type]}, only '==' and '!=' do")
+
+    def foreign(self, feature: _Typed, text: _Typed) -> bool:
+        """Note a text that is none of a feature's few values."""
+        read, fixed = feature.expression, text.expression
+        if (
+            not isinstance(read, conditions.Read)
+            or read.source != "feature"
+            or not isinstance(fixed, conditions.Literal)
+        ):
+            return False
+        declared = self.scope.features.get(read.name)
+        if declared is None or not declared.options or fixed.fixed in declared.options:
+            return False
+        near = did_you_mean(str(fixed.fixed)[:64], declared.options) or f", it is one of {', '.join(declared.options)}"
+        self.note(text.at, "E032", f"{read.name} is never {self.name_of(text)}{near}")
+        return True
 
     def are_dates(self, left: _Typed, right: _Typed) -> bool:
         texts = [side.expression for side in (left, right) if side.type == "text"]
@@ -368,12 +391,12 @@ class _Parser:
         return _Typed(conditions.Literal(fixed), "number", token.at, token.end, token.text)
 
     def function(self, token: _Token) -> _Typed:
-        if token.text in _PLANNED_FUNCTIONS:
-            self.stop(token.at, "E050", f"not supported yet: {token.text}()")
         if token.text not in _FUNCTIONS:
-            near = did_you_mean(token.text[:64], _FUNCTIONS) or ", there are age and in_segment"
+            near = did_you_mean(token.text[:64], _FUNCTIONS) or ", there are age, in_segment and bought_within"
             self.stop(token.at, "E031", f"unknown function {shown(token.text)}{near}")
         self.take()
+        if token.text == "bought_within":
+            return self.bought_within(token)
         return self.age(token) if token.text == "age" else self.in_segment(token)
 
     def age(self, token: _Token) -> _Typed:
@@ -396,6 +419,27 @@ class _Parser:
             near = did_you_mean(name[:64], self.scope.segments)
             self.note(written.at + 1, "E031", f"unknown segment {shown(name)}{near}")
         return _Typed(conditions.InSegment(name), "truth", token.at, end)
+
+    def bought_within(self, token: _Token) -> _Typed:
+        key = self.token
+        if key.kind != "name":
+            self.unexpected("write it like bought_within(category, 90d)")
+        self.take()
+        self.expect(",", "what was bought")
+        length = self.operand()
+        end = self.expect(")", "bought_within(...").end
+        if key.text not in PER_LINE_KEYS:
+            near = did_you_mean(key.text, PER_LINE_KEYS) or f", it is one of {', '.join(PER_LINE_KEYS)}"
+            self.note(key.at, "E031", f"bought_within() knows no {shown(key.text)}{near}")
+        elif not self.scope.moment or self.scope.key not in (key.text, ANY):
+            self.note(token.at, "E034", f"bought_within({key.text}, ...) needs a moment with `key: {key.text}`")
+        if length.type not in ("duration", ANY) or not length.fixed:
+            self.note(length.at, "E032", f"bought_within() takes a length of time like 90d, not {self.name_of(length)}")
+        last = conditions.Read("feature", BOUGHT + key.text, None, "instant")
+        # Who never bought did not buy of late: that is known.
+        recent = conditions.Compare("<=", conditions.Age(last), length.expression)
+        known = conditions.IsUnknown(last, negated=True)
+        return _Typed(conditions.And((known, recent)), "truth", token.at, end)
 
     def bare(self, token: _Token) -> _Typed:
         name = token.text

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import pairwise
 
 from orchestrator.conditions import Condition
 from orchestrator.definitions.catalogue import Catalogue
-from orchestrator.definitions.expressions import Scope, compile_condition
+from orchestrator.definitions.expressions import Declared, Scope, compile_condition
 from orchestrator.definitions.nodes import Place, Problems, Scalar, did_you_mean
 from orchestrator.definitions.records import Property, Record, Word, clean
-from orchestrator.definitions.values import TYPE_WORDS
+from orchestrator.definitions.values import PARSERS, TYPE_WORDS
+from orchestrator.events import FOREVER
 from orchestrator.features import Feature
+from orchestrator.rhythm import STAGES
 
 _UNITS = {
     "count": "number", "first_time": "instant", "last_time": "instant", "age_of": "duration", "median_gap": "duration",
-    "next_order_date": "instant",
+    "next_order_date": "instant", "p_alive": "number", "distinct": "number", "stage": "text",
 }  # fmt: skip
+_MODELS = {"next_order_date": "pooled_gap", "p_alive": "bg_nbd"}
 
 
 def build_features(name: str, record: Record, catalogue: Catalogue, problems: Problems) -> tuple[Feature, ...]:
-    """Return the feature that a record describes, before it any hidden one it needs, or nothing if it is wrong."""
+    """Return the feature that a record describes, before it any hidden one it needs, or nothing if it is wrong.
+
+    A quantile lacks its bands: `build_bands` finds them when the feature it goes by is known.
+    """
     if record.kind.head == "age_of":
         return _age_of(name, record, catalogue, problems)
+    if record.kind.head == "quantile":
+        return _quantile(name, record, problems)
     mark = len(problems.found)
-    kind = record.kind.head if record.kind.head != "predict" else "next_order_date"
-    events = record.words("from" if kind == "next_order_date" else kind)
+    kind = record.kind.head
+    if kind == "predict":
+        predicted = record.words("predict")
+        kind = predicted[0].text if predicted else "next_order_date"
+        _check_prediction(name, kind, record, problems)
+    events = record.words("from" if kind in ("next_order_date", "p_alive", "distinct", "stage") else kind)
     taken = record.values.get(kind)
     field = unit = None
     if isinstance(taken, Property):
         events = (Word(taken.event, taken.place),)
         field, unit = taken.name, taken.type
         _check_type(kind, taken, problems)
-    key = check_key(record, events, catalogue, problems)
+    if kind == "stage" and record.sound and record.texts("stage") != STAGES:
+        written = f"[{', '.join(STAGES)}]"
+        problems.error(record.at("stage"), "E050", f"not supported yet: other stages than {written}, in this order")
+    key = check_key(record, events, catalogue, problems, field="distinct" if kind == "distinct" else "key")
     where = _where(record, events, catalogue, problems)
     if not record.sound or not clean(problems, mark):
         return ()
@@ -44,11 +61,83 @@ def build_features(name: str, record: Record, catalogue: Catalogue, problems: Pr
         key=key,
         over=record.get("over", int),
         where=where,
-        min_samples=record.get("min_samples", int) or 0,
+        min_samples=record.get("min_samples", int) or (2 if kind == "next_order_date" else 0),
         otherwise=otherwise if isinstance(otherwise, int) else None,
         unit=unit or _UNITS[kind],
     )
-    return (feature,)
+    if kind != "stage":
+        return (feature,)
+    hidden = replace(feature, name=f"{name}.of", kind="median_gap", unit="duration")
+    return (hidden, Feature(name=name, kind="stage", of=hidden.name, unit="text"))
+
+
+def _check_prediction(name: str, kind: str, record: Record, problems: Problems) -> None:
+    if kind == "next_order_date":
+        if "key" not in record.places:
+            problems.error(
+                record.place, "E011", f"feature '{name}' has no 'key', write it like key: product_family"
+            )  # fmt: skip
+    else:
+        for field in ("key", "min_samples", "else"):
+            if field in record.places:
+                problems.error(record.places[field], "E015", f"field '{field}' does not go with 'predict: {kind}'")
+    model = record.get("model", Word)
+    if model is not None and model.text != _MODELS[kind]:
+        problems.error(model.place, "E051", f"'model' of {kind} is {_MODELS[kind]}, not {model.text}")
+
+
+def _quantile(name: str, record: Record, problems: Problems) -> tuple[Feature, ...]:
+    bands = record.get("bands", dict)
+    if not record.sound or bands is None:
+        return ()
+    mark = len(problems.found)
+    if 0 not in bands.values():
+        problems.error(record.at("bands"), "E051", "no band begins at 0, so that some customers would be in none")
+    elif len(set(bands.values())) < len(bands):
+        problems.error(record.at("bands"), "E051", "two bands begin at the same share")
+    if "cut_points" not in record.places:
+        problems.error(
+            record.place, "E050", "not supported yet: 'bands' without 'cut_points', no snapshot tells them so far"
+        )
+    if not clean(problems, mark):
+        return ()
+    highest_first = sorted(bands, key=lambda band: -bands[band])
+    of = record.need("quantile", Word).text
+    return (Feature(name=name, kind="quantile", of=of, unit="text", bands=tuple((band, 0) for band in highest_first)),)
+
+
+def build_bands(feature: Feature, of: Feature, record: Record, problems: Problems) -> Feature:
+    """Return a quantile with its cut points, in the unit of the feature that it goes by."""
+    word = record.need("quantile", Word)
+    if of.unit not in _CUT_PARSERS or of.kind == "quantile":
+        saw = TYPE_WORDS[of.unit]
+        problems.error(
+            word.place, "E044", f"'quantile' takes a number, money or a length of time, this feature is {saw}"
+        )
+        return feature
+    if of.key is not None and of.kind != "distinct":
+        problems.error(word.place, "E044", f"'quantile' takes one value per customer, not one per {of.key}")
+        return feature
+    cuts = record.get("cut_points", dict) or {}
+    *upper, (lowest, _) = feature.bands
+    place = record.at("cut_points")
+    for band in cuts:
+        if band not in dict(upper):
+            near = did_you_mean(band, dict(upper))
+            says = "needs no cut point: it is below all others" if band == lowest else f"is no band{near}"
+            problems.error(cuts[band].place, "E044", f"'{band}' {says}")
+    missing = [band for band, _ in upper if band not in cuts]
+    if missing:
+        problems.error(place, "E011", f"'cut_points' has no '{missing[0]}'")
+        return feature
+    least = [(band, _CUT_PARSERS[of.unit](cuts[band], problems)) for band, _ in upper]
+    known = [(band, cut) for band, cut in least if isinstance(cut, int)]
+    if len(known) == len(least) and any(above[1] <= below[1] for above, below in pairwise(known)):
+        problems.error(place, "E051", "'cut_points' do not fall from the highest band to the lowest")
+    return replace(feature, bands=(*known, (lowest, -FOREVER)))
+
+
+_CUT_PARSERS = {"number": PARSERS["count"], "money": PARSERS["money"], "duration": PARSERS["duration"]}
 
 
 def _age_of(name: str, record: Record, catalogue: Catalogue, problems: Problems) -> tuple[Feature, ...]:
@@ -78,9 +167,11 @@ def _check_type(kind: str, taken: Property, problems: Problems) -> None:
         problems.error(taken.place, "E042", f"'{kind}' takes {what}, {taken.event}.{taken.name} is {saw}")
 
 
-def check_key(record: Record, events: Iterable[Word], catalogue: Catalogue, problems: Problems) -> str | None:
+def check_key(
+    record: Record, events: Iterable[Word], catalogue: Catalogue, problems: Problems, *, field: str = "key"
+) -> str | None:
     """Return what a record is kept per, after checking that its events can say so."""
-    words = record.words("key")
+    words = record.words(field)
     if not words:
         return None
     check_carried(words[0].text, words[0].place, events, catalogue, problems)
@@ -103,3 +194,23 @@ def _where(record: Record, events: tuple[Word, ...], catalogue: Catalogue, probl
     first, *others = (catalogue.events[event.text].properties for event in events)
     shared = {name: kind for name, kind in first.items() if all(other.get(name) == kind for other in others)}
     return compile_condition(text, Scope(event=shared), problems)
+
+
+def declare(feature: Feature) -> Declared:
+    """Return what others must know of a feature."""
+    key = None if feature.kind == "distinct" else feature.key
+    options = STAGES if feature.kind == "stage" else tuple(band for band, _ in feature.bands)
+    return Declared(feature.unit, key, feature.kind, options)
+
+
+def share_times(features: Mapping[str, Feature]) -> dict[str, Feature]:
+    """Return the features without what is kept twice: a stage looks at the times that a rhythm keeps anyway."""
+    kept = dict(features)
+    rhythms = [f for f in features.values() if f.kind == "median_gap" and f.key is None and "." not in f.name]
+    for stage in [feature for feature in features.values() if feature.kind == "stage"]:
+        hidden = features[stage.of or ""]
+        same = next((f.name for f in rhythms if f.events == hidden.events and f.where == hidden.where), None)
+        if same is not None:
+            kept[stage.name] = replace(stage, of=same)
+            del kept[hidden.name]
+    return kept

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.features import PER_LINE_KEYS
+from orchestrator.rhythm import STAGES
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -76,6 +79,9 @@ TYPES: Mapping[str, str] = {
     "profile": "a date of the profile: profile.birth_date",
     "condition": "a condition in quotes",
     "durations": "a length of time per topic",
+    "shares": "names, each with a share from 0 to 1: { high: 0.90, low: 0 }",
+    "amount": "a number, an amount or a length of time",
+    "amounts": "names, each with a number, an amount or a length of time: { high: 400 }",
     "object": "fields",
 }
 """What each type is, in a marketer's words."""
@@ -125,19 +131,43 @@ _FEATURES = (
         _KEY, _where("count"),
     )),
     Kind("feature/predict", "Something about the future, estimated from the past.", (
-        Field("predict", "choice", "What is predicted.", "next_order_date", required=True,
-              options=("next_order_date",), planned=("p_alive",)),
-        Field("key", "choice", "What it is predicted per.", "product_family", required=True,
+        Field("predict", "choice", "What is predicted: when the next order is due, or the probability from 0 to 1 that "
+              "there will be one.", "next_order_date", required=True, options=("next_order_date", "p_alive")),
+        Field("key", "choice", "What a date is predicted per; a probability has no key.", "product_family",
               options=("product_family",), planned=("sku", "category")),
         Field("from", "event", "The event whose next time is predicted.", "order.placed", required=True, many=True),
-        Field("model", "choice", "How: pooled_gap pools the customer's own gaps with the family's typical one.",
-              "pooled_gap", default="pooled_gap", options=("pooled_gap",), planned=("topic:",)),
-        Field("min_samples", "count", "How many orders it takes before the customer's own gaps count.", "2",
-              default="2", low="1", high="100"),
+        Field("model", "choice", "How: pooled_gap pools the customer's own gaps with the family's typical one; bg_nbd "
+              "is the model of that name with the published parameters of the CDNOW customers.", "pooled_gap",
+              options=("pooled_gap", "bg_nbd"), planned=("topic:",)),
+        Field("min_samples", "count", "How many orders it takes before the customer's own gaps count; 2 when left out.",
+              "2", low="1", high="100"),
         Field("else", "choice", "What stands in until then.", "product.typical_days_of_supply",
-              default="product.typical_days_of_supply", options=("product.typical_days_of_supply",)),
+              options=("product.typical_days_of_supply",)),
         _where("count"),
     )),
+    Kind("feature/distinct", "How many different ones there were: categories, products, shops; 100 at most.", (
+        Field("distinct", "name", "What is told apart.", "category", required=True),
+        Field("from", "event", "The event, or several, that name it.", "order.placed", required=True, many=True),
+        _OVER, _where("count"),
+    ), planned=("key",)),
+    Kind("feature/quantile", "Which part of all customers somebody belongs to, going by another feature.", (
+        Field("quantile", "name", "The feature they are ordered by: a number, an amount or a length of time.",
+              "spend_365d", required=True),
+        Field("bands", "shares", "The bands' names, and the share of customers below each: 0.90 is the highest tenth.",
+              "{ high: 0.90, mid: 0.50, low: 0 }", required=True),
+        Field("cut_points", "amounts", "The least value of each band but the lowest, until a snapshot of all customers "
+              "tells it.", "{ high: 400, mid: 120 }"),
+    ), planned=("key",)),
+    Kind("feature/stage", "Where somebody stands in their life as a customer, relative to their own rhythm. new: no "
+         "order yet, or one in the last 30 days. lapsed: silent for twice their own median gap between orders, at "
+         "least 45 and at most 365 days. at_risk: silent for three quarters of that. hero: neither, with six or more "
+         "orders in the last 365 days. active: all others. Before three gaps are known the median gap counts as 60 "
+         "days.", (
+        Field("stage", "choice", "The five stages.", "[new, active, hero, at_risk, lapsed]", required=True, many=True,
+              options=STAGES),
+        Field("from", "event", "The event that is counted.", "order.placed", required=True, many=True),
+        _where("count"),
+    ), planned=("key",)),
     Kind("instant/first_time", "The first time something happened.", (
         Field("first_time", "event", "The event, or several.", "order.placed", required=True, many=True),
         _where("count"),
@@ -168,12 +198,18 @@ _LASTS = Field("lasts", "duration", "How long it may be acted on; afterwards it 
                low="1m", high="1100d")  # fmt: skip
 _LASTS_WINDOW = Field("lasts", "window", "How long it may be acted on: a time, or window for all of its own window.",
                       "window", required=True, low="1m", high="1100d")  # fmt: skip
+_AGAIN = Field("again", "object", "The least time between two openings; none when left out.",
+               "{ at_most_every: 30d }", kind="again/at_most_every")  # fmt: skip
 _PLANNED_ON_MOMENTS = ("include_current", "on_change", "at_most_every")
 _PLANNED_ON_EVENTS = ("state", "where", "from", "first_per", "as", "equals", "between", "wait")
 
 _MATCHING = Field("matching", "name", "Only events that carry the moment's own key; any event of that customer when "
                   "left out.", "cart_id")  # fmt: skip
 _EVENT = Field("event", "event", "The event, or several.", "order.placed", required=True, many=True)
+
+_UNLESS = Field("unless", "object", "An event that makes it pointless, and how long to wait for that.",
+                "{ event: order.placed, within: 30m }", kind="absence")  # fmt: skip
+_TALLY_OVER = Field("over", "duration", "How far back it looks.", "3d", required=True, low="1m", high="1100d")
 
 _MOMENTS = (
     Kind("moment/starts_on", "Something began, and what should follow did not come in time.", (
@@ -184,8 +220,8 @@ _MOMENTS = (
               kind="start"),
         Field("unless", "object", "The event that must not come, and within which time.",
               "{ event: order.placed, within: 1h }", required=True, kind="absence"),
-        _ONLY_IF, _CANCELLED_BY, _LASTS,
-    ), planned=("again", "pick_one", *_PLANNED_ON_MOMENTS)),
+        _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
+    ), planned=("pick_one", *_PLANNED_ON_MOMENTS)),
     Kind("moment/absent", "Silence, relative to the customer's own rhythm.", (
         _MOMENT, _SAY,
         Field("absent", "object", "The event that stays away, and for how long.",
@@ -216,6 +252,86 @@ _MOMENTS = (
         _ONLY_IF, _CANCELLED_BY, _LASTS_WINDOW,
         Field("again", "object", "What re-arms it: the next year.", "{ every: 1y }", kind="again/every"),
     ), planned=("key", "unless", "pick_one", *_PLANNED_ON_MOMENTS)),
+    Kind("moment/count", "So many events within a time; it opens with the one that makes them enough.", (
+        _MOMENT, _SAY, _MOMENT_KEY,
+        Field("count", "object", "Which events, within which time, and how many.",
+              "{ event: product.viewed, over: 3d, at_least: 3 }", required=True, kind="tally"),
+        _UNLESS, _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
+    ), planned=("pick_one", *_PLANNED_ON_MOMENTS)),
+    Kind("moment/sum", "So much within a time; it opens with the event that makes it enough.", (
+        _MOMENT, _SAY, _MOMENT_KEY,
+        Field("sum", "object", "Which property is added up, within which time, and how much.",
+              "{ property: order.placed.total, over: 30d, at_least: 200 }", required=True, kind="total"),
+        _UNLESS, _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
+    ), planned=("pick_one", *_PLANNED_ON_MOMENTS)),
+    Kind("moment/sequence", "Events one after the other; it opens with the last, or a wait after it.", (
+        _MOMENT, _SAY, _MOMENT_KEY,
+        Field("sequence", "object", "The events in their order, perhaps a state before the first and a wait after the "
+              "last.", "[{ event: order.placed }, { event: order.delivered, matching: order_id, within: 14d }]",
+              required=True, kind="step", many=True),
+        Field("unless", "object", "The event that breaks it off.",
+              "{ event: order.returned, matching: order_id, within: sequence }", kind="unless_in_sequence"),
+        _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
+    ), planned=("pick_one", *_PLANNED_ON_MOMENTS)),
+    Kind("moment/either_order", "Events in any order, all within one time; it opens with the last of them.", (
+        _MOMENT, _SAY, _MOMENT_KEY,
+        Field("either_order", "object", "The events, and within which time.",
+              "{ of: [{ event: product.viewed }, { event: cart.item_added }], within: 24h }", required=True,
+              kind="either"),
+        _UNLESS, _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
+    ), planned=("pick_one", *_PLANNED_ON_MOMENTS)),
+    Kind("moment/during", "The window of another moment, for those for whom something holds: it opens with the other "
+         "one, or when its condition comes true in that window, and ends with it.", (
+        _MOMENT, _SAY,
+        Field("during", "name", "The other moment.", "birthday_week", required=True),
+        _ONLY_IF, _CANCELLED_BY, _LASTS_WINDOW,
+    ), planned=("key", "unless", "again", "pick_one", *_PLANNED_ON_MOMENTS)),
+    Kind("moment/entered", "A customer enters a segment, by an event or by time; it ends when they leave it again.", (
+        _MOMENT, _SAY, Field("entered", "name", "The segment.", "heroes", required=True),
+        _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
+    ), planned=("key", "unless", "pick_one", *_PLANNED_ON_MOMENTS)),
+    Kind("moment/left", "A customer leaves a segment, by an event or by time; it ends when they are back.", (
+        _MOMENT, _SAY, Field("left", "name", "The segment.", "heroes", required=True),
+        _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
+    ), planned=("key", "unless", "pick_one", *_PLANNED_ON_MOMENTS)),
+    Kind("tally", "So many events within a time.", (
+        _EVENT, _TALLY_OVER,
+        Field("at_least", "count", "How many are enough.", "3", required=True, low="1", high="1000000"),
+        _where("count"),
+    ), planned=("matching",)),
+    Kind("total", "So much within a time.", (
+        Field("property", "property", "The property that is added up.", "order.placed.total", required=True),
+        _TALLY_OVER,
+        Field("at_least", "amount", "How much is enough, in the property's own unit.", "200", required=True),
+        _where("count"),
+    ), planned=("matching",)),
+    Kind("step/event", "One event of a sequence.", (
+        _EVENT, _MATCHING,
+        Field("within", "duration", "Within which time after the one before; the first has none.", "14d", low="1m",
+              high="365d"),
+        Field("first_per", "choice", "Only the first order with something of this category, family or sku; for the "
+              "first event. 500 of them are remembered.", "category", options=PER_LINE_KEYS),
+        Field("as", "name", "A name for the event, for the reader.", "purchase"),
+    ), planned=("where", "from", "state", "wait")),
+    Kind("step/state", "What must be true of the product when the next event happens.", (
+        Field("state", "choice", "What is looked at.", "product.stock", required=True, options=("product.stock",)),
+        Field("key", "choice", "Of which product: the moment's own.", "sku", default="sku", options=("sku",)),
+        Field("between", "count", "The least and the most, both included.", "[1, 10]", many=True),
+        Field("equals", "count", "Exactly this.", "0"),
+    )),
+    Kind("step/wait", "A wait after the last event.", (
+        Field("wait", "duration", "How long.", "3d", required=True, low="1m", high="365d"),
+    )),
+    Kind("either", "Events in any order.", (
+        Field("of", "object", "The events.", "[{ event: product.viewed }, { event: cart.item_added }]", required=True,
+              kind="step", many=True),
+        Field("within", "duration", "Within which time all of them.", "24h", required=True, low="1m", high="365d"),
+    )),
+    Kind("unless_in_sequence", "What breaks a sequence off.", (
+        _EVENT, _MATCHING,
+        Field("within", "choice", "Until it opens, and after that: the only possibility.", "sequence",
+              default="sequence", options=("sequence",)),
+    ), planned=_PLANNED_ON_EVENTS),
     Kind("start", "An event that begins something.", (_EVENT,), planned=("matching", *_PLANNED_ON_EVENTS)),
     Kind("event", "Some events of the customer.", (_EVENT, _MATCHING), planned=("within", *_PLANNED_ON_EVENTS)),
     Kind("absence", "What should follow, and within which time.", (
@@ -265,6 +381,10 @@ _MOMENTS = (
     )),
     Kind("again/after_event", "Re-arms with an event.", (
         Field("after_event", "event", "The event.", "order.placed", required=True, many=True),
+    )),
+    Kind("again/at_most_every", "Re-arms after a time.", (
+        Field("at_most_every", "duration", "The least time between two openings, whatever their key.", "30d",
+              required=True, low="1m", high="1100d"),
     )),
     Kind("again/every", "Re-arms with time.", (
         Field("every", "choice", "How often.", "1y", required=True, options=("1y",)),
@@ -407,8 +527,7 @@ FAMILIES: Mapping[str, tuple[Kind, ...]] = {
 }
 
 PLANNED_HEADS: Mapping[str, tuple[str, ...]] = {
-    "feature": ("quantile", "stage", "distinct"),
-    "moment": ("either_order", "sequence", "during", "state", "entered", "left", "schedule", "counts", "sums"),
+    "moment": ("state", "schedule"),
 }
 """Alternatives that the language will have, by family."""
 

@@ -12,18 +12,18 @@ from orchestrator.conditions import Condition
 from orchestrator.definitions import nodes
 from orchestrator.definitions.campaigns import CampaignBuilder
 from orchestrator.definitions.catalogue import CATALOGUE, Catalogue
-from orchestrator.definitions.expressions import ANY, Declared
-from orchestrator.definitions.features import build_features
+from orchestrator.definitions.expressions import ANY, BOUGHT, Declared
+from orchestrator.definitions.features import build_bands, build_features, declare, share_times
 from orchestrator.definitions.fields import KINDS, POLICY_SECTIONS, SECTIONS
 from orchestrator.definitions.moments import MomentBuilder
 from orchestrator.definitions.nodes import Place, Problem, Problems, did_you_mean, parse
 from orchestrator.definitions.policy import build_policy
-from orchestrator.definitions.records import Reader, Record
+from orchestrator.definitions.records import Reader, Record, Word
 from orchestrator.definitions.segments import build_segment, check_nesting
 from orchestrator.definitions.values import WORDS, shown
 from orchestrator.definitions.values import name as parse_name
 from orchestrator.features import Feature
-from orchestrator.moments.rules import Around, Moment, Silence
+from orchestrator.moments.rules import Around, During, Moment, Silence
 from orchestrator.program import Definitions, Segment
 
 TESTS = ".test.yaml"
@@ -124,30 +124,39 @@ class _Loader:
         for what, node in self.nameless:
             self.reader.read(what, node, f"this {what}")
         features = self._features()
-        declared = {
-            name: Declared(features[name].unit, features[name].key, features[name].kind)
-            if name in features else Declared(ANY)
-            for name in self.features
-        }  # fmt: skip
+        declared = {name: declare(features[name]) if name in features else Declared(ANY) for name in self.features}
         names = frozenset(self.segments)
         segments = self._segments(declared, names)
-        moments = self._moments(MomentBuilder(self.catalogue, declared, names, self.problems))
+        builder = MomentBuilder(self.catalogue, declared, names, self.problems)
+        moments = self._moments(builder)
+        features.update(builder.hidden)
         keys = {name: moments[name].key if name in moments else ANY for name in self.moments}
         campaigns = self._campaigns(CampaignBuilder(declared, names, keys, self.problems))
         policy = build_policy(dict(self._policy()), self.problems)
         definitions = Definitions(version, features, segments, moments, campaigns, *([policy] if policy else []))
+        features.update(_asked_by_functions(definitions))
         if not self.problems.errors:  # what is wrong hides what is used
             self._unused(definitions)
         return definitions
 
     def _features(self) -> dict[str, Feature]:
         found: dict[str, Feature] = {}
+        quantiles: dict[str, Record] = {}
         for name, node in self.features.items():
             record = None if node is None else self.reader.read("feature", node, f"feature '{name}'")
             if record is not None:
                 built = build_features(name, record, self.catalogue, self.problems)
                 found.update({feature.name: feature for feature in built})
-        return found
+                if built and record.kind.head == "quantile":
+                    quantiles[name] = record
+        for name, record in quantiles.items():
+            word = record.need("quantile", Word)
+            if word.text in found:
+                found[name] = build_bands(found[name], found[word.text], record, self.problems)
+            elif word.text not in self.features:
+                near = did_you_mean(word.text, self.features)
+                self.problems.error(word.place, "E043", f"unknown feature '{word.text}'{near}")
+        return share_times(found)
 
     def _segments(self, declared: Mapping[str, Declared], names: frozenset[str]) -> dict[str, Segment]:
         found: dict[str, Segment] = {}
@@ -160,13 +169,19 @@ class _Loader:
         return found
 
     def _moments(self, builder: MomentBuilder) -> dict[str, Moment]:
-        found: dict[str, Moment] = {}
-        for name, node in self.moments.items():
-            record = self.reader.read("moment", node, f"moment {shown(name)}")
-            built = None if record is None else builder.build(record)
-            if built is not None:
-                found[name] = built
-        return found
+        records = {
+            name: self.reader.read("moment", node, f"moment {shown(name)}") for name, node in self.moments.items()
+        }
+        during = [name for name, record in records.items() if record is not None and record.kind.head == "during"]
+        hosts: dict[str, Moment | None] = {name: None for name in records if name not in during}
+        built: dict[str, Moment | None] = {}
+        for name in [*hosts, *during]:  # those that live during another need to know it, wherever it is written
+            record = records[name]
+            if record is not None:
+                built[name] = builder.build(record, hosts, records)
+            if name in hosts:
+                hosts[name] = built.get(name)
+        return {name: moment for name in self.moments if (moment := built.get(name)) is not None}
 
     def _campaigns(self, builder: CampaignBuilder) -> dict[str, Campaign]:
         found: dict[str, Campaign] = {}
@@ -190,6 +205,8 @@ class _Loader:
 
     def _unused(self, definitions: Definitions) -> None:
         answered = {name for campaign in definitions.campaigns.values() for name in campaign.when}
+        shapes = [moment.shape for moment in definitions.moments.values()]
+        answered |= {shape.moment for shape in shapes if isinstance(shape, During)}
         for name in definitions.moments:
             if name not in answered:
                 self.problems.warn(self.places["moment", name], "W001", f"no campaign answers moment '{name}'")
@@ -199,7 +216,18 @@ class _Loader:
                 self.problems.warn(self.places["feature", name], "W002", f"nothing uses feature '{name}'")
 
 
+def _asked_by_functions(definitions: Definitions) -> dict[str, Feature]:
+    """Return the features that nobody wrote and functions in conditions ask for."""
+    names = {read.name for condition in _conditions(definitions) for read in condition.reads}
+    return {
+        name: Feature(name, "last_time", ("order.placed",), key=name.removeprefix(BOUGHT), unit="instant")
+        for name in sorted(names)
+        if name.startswith(BOUGHT)
+    }
+
+
 def _used(definitions: Definitions) -> Iterator[str]:
+    yield from (feature.of for feature in definitions.features.values() if feature.of is not None)
     for condition in _conditions(definitions):
         yield from (read.name for read in condition.reads if read.source == "feature")
     for moment in definitions.moments.values():

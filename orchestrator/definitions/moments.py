@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from orchestrator.conditions import Condition
 from orchestrator.definitions.catalogue import Catalogue
 from orchestrator.definitions.expressions import ANY, Declared, Scope, compile_condition
 from orchestrator.definitions.features import check_carried, check_key
 from orchestrator.definitions.nodes import Problems, Scalar, did_you_mean
-from orchestrator.definitions.records import Record, Word, clean
+from orchestrator.definitions.records import Property, Record, Word, clean
+from orchestrator.definitions.sequences import Builder, match_of
 from orchestrator.definitions.values import TYPE_WORDS, WINDOW
-from orchestrator.moments.rules import Absence, Around, Calendar, EventMatch, Moment, PickOne, Silence
-
-Shape = Absence | Silence | Around | Calendar
+from orchestrator.features import Feature
+from orchestrator.moments.rules import Absence, Around, Calendar, During, Membership, Moment, PickOne, Shape, Silence
 
 
 class MomentBuilder:
@@ -26,33 +26,78 @@ class MomentBuilder:
         self.features = features
         self.segments = segments
         self.problems = problems
+        self.hidden: dict[str, Feature] = {}
+        """Features that moments need and nobody wrote, by name."""
 
-    def build(self, record: Record) -> Moment | None:
-        """Return the moment that a record describes, or None if anything is wrong with it."""
+    def build(self, record: Record, hosts: Mapping[str, Moment | None], names: Collection[str]) -> Moment | None:
+        """Return the moment that a record describes, or None if anything is wrong with it.
+
+        `hosts` are the moments during which others may live, one that is wrong itself being None; `names` are all.
+        """
         mark = len(self.problems.found)
-        only_if = self._check(record)
-        if not record.sound or not clean(self.problems, mark):
+        key = record.get("key", Word)
+        host = self._host(record, hosts, names) if record.kind.head == "during" else None
+        kept_per = host.key if host is not None else None if key is None else key.text
+        if record.kind.head == "during" and host is None:
+            kept_per = ANY
+        only_if = self._check(record, kept_per)
+        shape = self._shape(record, kept_per)
+        if not record.sound or shape is None or not clean(self.problems, mark):
             return None
         lasts = record.need("lasts", int)
-        key, pick_one = record.get("key", Word), record.get("pick_one", Record)
+        pick_one, again = record.get("pick_one", Record), record.get("again", Record)
         return Moment(
             name=record.need("moment", Word).text,
             say=record.need("say", str),
-            shape=_SHAPES[record.kind.head](record),
-            key=None if key is None else key.text,
+            shape=shape,
+            key=kept_per,
             only_if=only_if,
-            cancelled_by=tuple(_match(event) for event in record.records("cancelled_by")),
+            cancelled_by=tuple(match_of(event) for event in record.records("cancelled_by")),
             lasts=None if lasts == WINDOW else lasts,
             pick_one=None if pick_one is None else _pick_one(pick_one),
+            at_most_every=(None if again is None else again.get("at_most_every", int)) or 0,
         )
 
-    def _check(self, record: Record) -> Condition | None:
+    def _shape(self, record: Record, key: str | None) -> Shape | None:
+        head = record.kind.head
+        if head in _SHAPES:
+            return _SHAPES[head](record) if record.sound else None
+        if head == "during":
+            word = record.get("during", Word)
+            return None if word is None else During(word.text)
+        if head in ("entered", "left"):
+            word = record.get(head, Word)
+            if word is None:
+                return None
+            if word.text not in self.segments:
+                near = did_you_mean(word.text, self.segments)
+                self.problems.error(word.place, "E031", f"unknown segment '{word.text}'{near}")
+            return Membership(word.text, entered=head == "entered")
+        name = record.get("moment", Word)
+        builder = Builder("" if name is None else name.text, key, self.catalogue, self.problems, self.hidden)
+        if head == "sequence":
+            return builder.sequence(record)
+        return builder.either_order(record) if head == "either_order" else builder.total(record)
+
+    def _host(self, record: Record, hosts: Mapping[str, Moment | None], names: Collection[str]) -> Moment | None:
+        word = record.get("during", Word)
+        if word is None:
+            return None
+        if word.text in hosts:
+            return hosts[word.text]
+        if word.text in names:
+            self.problems.error(word.place, "E050", f"not supported yet: '{word.text}' lives during another itself")
+        else:
+            near = did_you_mean(word.text, names)
+            self.problems.error(word.place, "E045", f"unknown moment '{word.text}'{near}")
+        return None
+
+    def _check(self, record: Record, key: str | None) -> Condition | None:
         """Note what does not fit together, and return the compiled condition."""
-        starts = [match for name in ("starts_on", "restarts_on") for match in record.records(name)]
-        begin = [word for match in starts for word in match.words("event")]
-        key = check_key(record, begin, self.catalogue, self.problems)
-        for name in ("unless", "cancelled_by"):
-            for match in record.records(name):
+        check_key(record, self._begin(record), self.catalogue, self.problems)
+        steps = [*record.records("sequence"), *(s for e in record.records("either_order") for s in e.records("of"))]
+        for match in [m for name in ("unless", "cancelled_by") for m in record.records(name)] + steps:
+            if match.kind.head in ("", "event"):
                 self._check_match(match, key)
         for name, check in (("absent", self._check_silence), ("around", self._check_around),
                             ("calendar", self._check_calendar)):  # fmt: skip
@@ -63,9 +108,22 @@ class MomentBuilder:
         scope = Scope(features=self.features, segments=self.segments, moment=True, key=key)
         return None if text is None else compile_condition(text, scope, self.problems)
 
+    def _begin(self, record: Record) -> list[Word]:
+        """Return the events that a moment may begin with, each of which has to say which key it is about."""
+        starts = [match for name in ("starts_on", "restarts_on", "count") for match in record.records(name)]
+        starts += [step for step in record.records("sequence") if step.kind.head == "event"]
+        starts += [step for one in record.records("either_order") for step in one.records("of")]
+        begin = [word for match in starts if match.kind.head in ("", "event") for word in match.words("event")]
+        for total in record.records("sum"):
+            summed = total.get("property", Property)
+            begin += [] if summed is None else [Word(summed.event, summed.place)]
+        return begin
+
     def _check_match(self, match: Record, key: str | None) -> None:
         matching = match.get("matching", Word)
         if matching is None:
+            return
+        if key == ANY:
             return
         if matching.text == key:
             check_carried(key, matching.place, match.words("event"), self.catalogue, self.problems)
@@ -127,17 +185,12 @@ class MomentBuilder:
         return self.features.get(word.text)
 
 
-def _match(record: Record) -> EventMatch:
-    matching = record.get("matching", Word)
-    return EventMatch(record.texts("event"), None if matching is None else matching.text)
-
-
 def _absence(record: Record) -> Absence:
     restarts, unless = record.get("restarts_on", Record), record.need("unless", Record)
     return Absence(
-        starts_on=_match(record.need("starts_on", Record)),
-        restarts_on=None if restarts is None else _match(restarts),
-        unless=_match(unless),
+        starts_on=match_of(record.need("starts_on", Record)),
+        restarts_on=None if restarts is None else match_of(restarts),
+        unless=match_of(unless),
         within=unless.need("within", int),
     )
 
@@ -146,7 +199,7 @@ def _silence(record: Record) -> Silence:
     absent = record.need("absent", Record)
     rhythm = absent.need("for", Record)
     return Silence(
-        event=_match(absent),
+        event=match_of(absent),
         times_permille=rhythm.need("times", int),
         of=rhythm.need("of", Word).text,
         min=rhythm.need("min", int),
@@ -160,7 +213,7 @@ def _around(record: Record) -> Around:
         date=around.need("date", Word).text,
         start=around.need("from", int),
         end=around.need("to", int),
-        unless=None if unless is None else _match(unless),
+        unless=None if unless is None else match_of(unless),
     )
 
 

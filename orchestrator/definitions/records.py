@@ -167,6 +167,8 @@ class Reader:
         if isinstance(node, Mapping):
             if known.type == "durations":
                 return self._durations(known, node)
+            if known.type in ("shares", "amounts"):
+                return self._named(known, node)
             if known.kind:
                 return self.read(known.kind, node, f"'{known.name}'")
             if known.later:
@@ -180,7 +182,7 @@ class Reader:
         if not node.text.strip():
             self.problems.error(node.place, "E014", f"'{known.name}' is empty, write it like {known.example}")
             return None
-        if known.type in ("object", "durations"):
+        if known.type in ("object", "durations", "shares", "amounts"):
             self._misshapen(known, node, shown(node.text))
             return None
         return self._plain(known, node)
@@ -197,7 +199,7 @@ class Reader:
             return self._property(scalar)
         if known.type == "profile":
             return self._profile(scalar)
-        if known.type == "condition":
+        if known.type in ("condition", "amount"):
             return scalar
         value = PARSERS[known.type](scalar, self.problems)
         if known.type == "name" and isinstance(value, str):
@@ -277,6 +279,24 @@ class Reader:
                 value = self._one(one, node.entries[topic])
                 if isinstance(value, int):
                     found[topic] = value
+        return found
+
+    def _named(self, known: Field, node: Mapping) -> dict[str, Scalar | int]:
+        """Return values by name: shares in thousandths, amounts as written, for their unit is known later."""
+        found: dict[str, Scalar | int] = {}
+        for name, value in node.entries.items():
+            if PARSERS["name"](Scalar(node.keys[name], name, quoted=True), self.problems) is None:
+                continue
+            if not isinstance(value, Scalar):
+                self._misshapen(known, value, "no plain value")
+            elif known.type == "amounts":
+                found[name] = value
+            else:
+                share = PARSERS["multiple"](value, self.problems)
+                if isinstance(share, int) and share >= 1000:
+                    self.problems.error(value.place, "E016", f"the share of {name} is {value.text}, it must be below 1")
+                elif isinstance(share, int):
+                    found[name] = share
         return found
 
     def not_yet(self, place: Place, what: str) -> None:

@@ -134,6 +134,10 @@ def _field(known: Field, catalogue: Catalogue) -> Schema:
     if known.type == "durations":
         duration = {"type": "string", "pattern": _PATTERNS["duration"]}
         shapes.append(_closed(dict.fromkeys(catalogue.topics, duration)))
+    elif known.type in ("shares", "amounts"):
+        named = {"type": "object", "propertyNames": {"pattern": _PATTERNS["name"]}}
+        value: Schema = {"anyOf": [{"type": "number"}, {"type": "string"}]}
+        shapes.append({**named, "additionalProperties": {"type": "number"} if known.type == "shares" else value})
     elif known.type != "object":
         shapes.append(_plain(known, catalogue))
     if known.many:
@@ -152,5 +156,7 @@ def _plain(known: Field, catalogue: Catalogue) -> Schema:
         return {"enum": list(catalogue.events)}
     if known.type in _JSON_TYPES:
         return {"type": _JSON_TYPES[known.type]}
+    if known.type == "amount":
+        return {"anyOf": [{"type": "number"}, {"type": "string"}]}
     pattern = _PATTERNS.get(known.type)
     return {"type": "string"} if pattern is None else {"type": "string", "pattern": pattern}

@@ -18,7 +18,7 @@ UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
 
 WORDS = frozenset({
     "and", "or", "not", "in", "is", "unknown", "true", "false", "age", "in_segment", "profile", "moment", "event",
-    "product", "feature",
+    "product", "feature", "bought_within",
 })  # fmt: skip
 """Words that mean something in conditions, so that nothing else may be called so."""
 

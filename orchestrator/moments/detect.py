@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from orchestrator.customer import OPEN, WAITING, Instance
 from orchestrator.events import FOREVER
-from orchestrator.moments.rules import Calendar, Moment
+from orchestrator.moments.rules import Calendar, During, Moment
 from orchestrator.reasons import Reason
 from orchestrator.records import EndedMoment
 
@@ -39,7 +39,7 @@ def end_instances(
         if instance.state == OPEN:
             opened = True
         else:
-            opened = time > instance.due and moment.pick_one is None
+            opened = time > instance.due and moment.pick_one is None and not isinstance(moment.shape, During)
             if isinstance(moment.shape, Calendar) and not opened:
                 continue  # nothing began that an event could end: a date only comes
         del instances[key]
@@ -82,7 +82,7 @@ def look_at(moment: Moment, instances: dict[str, Instance], disorder: int, pick_
     """
     earliest = FOREVER
     for instance in instances.values():
-        if instance.state == OPEN:
+        if instance.state == OPEN or isinstance(moment.shape, During):
             at = instance.until
         elif moment.pick_one is not None:
             at = min(max(instance.due + disorder, pick_from), instance.until)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from orchestrator.civil import next_window, parse_birth_date, zone_for
 from orchestrator.customer import OPEN, WAITING, Customer, Instance
 from orchestrator.events import FOREVER, Event
+from orchestrator.features import EventView
 from orchestrator.moments.detect import end_instances, ended, look_at, start_instance
-from orchestrator.moments.rules import Absence, Calendar, Moment, Silence
+from orchestrator.moments.progress import follow
+from orchestrator.moments.rules import Absence, Around, Calendar, During, Membership, Moment, Sequence, Silence, Total
 from orchestrator.moments.wake import Waking, Woken, may_pick_from, wake, wake_and_pick
+from orchestrator.moments.watch import cross, next_look
 from orchestrator.moments.worth import expected_margin
 from orchestrator.program import Role
 from orchestrator.reasons import Reason
 from orchestrator.records import EndedMoment
 from orchestrator.step import Step
 from orchestrator.view import CustomerView
+
+WATCHED = (During, Membership)
+REACHED = (Total, Sequence)
+_DELAYED = (Absence, Total)
+# Tuples, for `isinstance(x, A | B)` builds the union anew for every event.
 
 MAX_OVER = 16
 """Moments and keys remembered per customer as over, so that a late event does not start them again."""
@@ -26,8 +36,11 @@ def move(step: Step, role: Role, event: Event) -> list[EndedMoment]:
     over: list[EndedMoment] = []
     for match in role.ends:
         keys = None if match.matching is None else step.keys(event, match.matching)
-        over += end_instances(moment, instances, list(instances) if keys is None else keys, event.time, event.name)
-        if isinstance(moment.shape, Absence):
+        there = list(instances) if keys is None else keys
+        over += end_instances(moment, instances, there, event.time, event.name)
+        if isinstance(moment.shape, Sequence):
+            _break_off(step, moment, keys, event.time)
+        elif isinstance(moment.shape, Absence):
             for key in ("",) if keys is None else keys:
                 _remember(step.customer, moment, key, event.time)
     if role.starts or role.restarts:
@@ -53,8 +66,17 @@ def wake_moment(step: Step, name: str) -> Woken:
         step.program.disorder[name],
         policy.never_act_older_than,
         lambda condition, key: step.holds(condition, moment, key),
+        customer.picked.get(name, -FOREVER) + moment.at_most_every if moment.at_most_every else -FOREVER,
     )
-    if moment.pick_one is None:
+    if isinstance(moment.shape, Membership):
+        undone = cross(step, moment, customer.fires[name])
+        woken = wake(moment, instances, waking)
+        woken = Woken(undone + woken.over, woken.opened)
+    elif moment.pick_one is None:
+        if isinstance(moment.shape, During):
+            for instance in instances.values():
+                if instance.state == WAITING:  # it opens when it is found to be true
+                    instance.due = max(instance.due, customer.fires[name])
         woken = wake(moment, instances, waking)
     else:
         pick_from = may_pick_from(moment, instances, customer.picked.get(name))
@@ -66,8 +88,10 @@ def wake_moment(step: Step, name: str) -> Woken:
             customer.fires[name],
             lambda key: expected_margin(customer, moment, key),
         )
-        if woken.opened:
-            customer.picked[name] = now
+    if woken.opened and moment.pick_one is not None:
+        customer.picked[name] = now
+    elif woken.opened and moment.at_most_every:
+        customer.picked[name] = max(instance.due for instance in instances.values() if instance.state == OPEN)
     for ended_moment in woken.over:
         leave(step, moment, ended_moment)
     if isinstance(moment.shape, Calendar):
@@ -106,11 +130,18 @@ def schedule(step: Step, moment: Moment, at: int) -> None:
     """Note when time alone next moves a moment, seen from an instant."""
     customer = step.customer
     instances = customer.instances(moment.name)
-    if not instances:
+    watched = isinstance(moment.shape, WATCHED)
+    if not instances and not watched:
         customer.fires.pop(moment.name, None)
         return
     pick_from = may_pick_from(moment, instances, customer.picked.get(moment.name))
     look = look_at(moment, instances, step.program.disorder[moment.name], pick_from)
+    if watched:
+        asked = customer.fires.get(moment.name, FOREVER)  # by an event that is taken in just now
+        look = min(look, next_look(step, moment, at), asked if asked > customer.now else FOREVER)
+        if look == FOREVER:
+            customer.fires.pop(moment.name, None)
+            return
     # Never before `at`: how long a look is overdue tells how long nobody looked.
     customer.fires[moment.name] = look if moment.pick_one is None else max(look, at)
 
@@ -129,18 +160,21 @@ def leave(step: Step, moment: Moment, over: EndedMoment) -> None:
 def _start(step: Step, role: Role, event: Event, instances: dict[str, Instance]) -> list[EndedMoment]:
     moment = role.moment
     over: list[EndedMoment] = []
+    reached = isinstance(moment.shape, REACHED)
     for key in ("",) if moment.key is None else step.keys(event, moment.key):
         there = instances.get(key)
         if there is None and not role.starts:
             continue  # it restarts only what has started
         if _is_over(step.customer, moment, key, event.time):
             continue
+        if reached and there is not None:
+            continue  # it is known already
         if isinstance(moment.shape, Silence) and there is not None and event.time < there.started:
             # An older event changes the rhythm, not when the silence began.
             if there.state == WAITING:
                 instances[key] = _waiting(step, moment, key, there.started) or there
             continue
-        new = _waiting(step, moment, key, event.time)
+        new = _reached(step, moment, key, event) if reached else _waiting(step, moment, key, event.time)
         if new is not None:
             over += start_instance(moment, instances, key, new, restarts=role.restarts, by=event.name)
     return over
@@ -149,7 +183,7 @@ def _start(step: Step, role: Role, event: Event, instances: dict[str, Instance])
 def _waiting(step: Step, moment: Moment, key: str, time: int) -> Instance | None:
     """Return the instance that an event at `time` starts, or None when there is nothing to wait for."""
     shape = moment.shape
-    if isinstance(shape, Absence):
+    if isinstance(shape, _DELAYED):
         due = time + shape.within
         return Instance(WAITING, time, due, FOREVER if moment.lasts is None else due + moment.lasts)
     if isinstance(shape, Silence):
@@ -158,13 +192,76 @@ def _waiting(step: Step, moment: Moment, key: str, time: int) -> Instance | None
             return None
         due = time + min(max(gap * shape.times_permille // 1000, shape.min), shape.max)
         return Instance(WAITING, time, due, FOREVER if moment.lasts is None else due + moment.lasts)
-    assert not isinstance(shape, Calendar)
+    assert isinstance(shape, Around)
     date = step.program.features[shape.date].read(step.customer.fact(shape.date), key, time, step.reference)
     if date is None or date + shape.end <= time:
         return None
     # Never before half of the way there: a reminder on the day after the purchase is none.
     opens = max(date + shape.start, (time + date) // 2)
     return Instance(WAITING, time, opens, date + shape.end)
+
+
+def _reached(step: Step, moment: Moment, key: str, event: Event) -> Instance | None:
+    """Return the instance that an event starts by being enough, or the last of several."""
+    if isinstance(moment.shape, Sequence):
+        return _follow(step, moment, key, event)
+    assert isinstance(moment.shape, Total)
+    return _waiting(step, moment, key, event.time) if _reaches(step, moment.shape, key, event) else None
+
+
+def _reaches(step: Step, shape: Total, key: str, event: Event) -> bool:
+    """Return whether it was this event that made them enough: without it there were too few."""
+    if shape.where is not None and shape.where.holds(EventView(event)) is not True:
+        return False
+    feature = step.program.features[shape.feature]
+    total = feature.read(step.customer.fact(shape.feature), key, event.time, step.reference)
+    amount = 1 if shape.field is None else int(event.data.get(shape.field) or 0)
+    return bool(total - amount < shape.at_least <= total)
+
+
+def _follow(step: Step, moment: Moment, key: str, event: Event) -> Instance | None:
+    """Return the instance of a sequence that an event completes."""
+    shape = moment.shape
+    assert isinstance(shape, Sequence)
+    place = next(place for place, stage in enumerate(shape.stages) if event.name in stage.event.events)
+    if place == 0 and not _begins(step, shape, key, event):
+        return None
+    name = _progress(moment)
+    progress = step.customer.fact(name) or {}
+    ends = follow(shape, progress, key, place, event.time)
+    step.customer.set_fact(name, progress or None)
+    if ends is None or _is_over(step.customer, moment, key, ends[0]):
+        return None
+    due = ends[1] + shape.wait
+    return Instance(WAITING, ends[0], due, FOREVER if moment.lasts is None else due + moment.lasts)
+
+
+def _begins(step: Step, shape: Sequence, key: str, event: Event) -> bool:
+    """Return whether an event may be the first of a sequence: the state is right, and it is the first of its kind."""
+    if shape.state is not None:
+        product = step.reference.product(key, event.time)
+        if product is None or product.stock is None or not shape.state.low <= product.stock <= shape.state.high:
+            return False
+    if shape.first_per is None:
+        return True
+    feature = step.program.features[shape.first_per]
+    firsts = step.customer.fact(shape.first_per) or {}
+    return any(firsts.get(kind) == event.time // 1000 for kind in step.keys(event, feature.key or ""))
+
+
+def _break_off(step: Step, moment: Moment, keys: Iterable[str] | None, time: int) -> None:
+    """Let go of the sequences under way that an event ends; what began before it does not go on."""
+    progress = step.customer.fact(_progress(moment)) or {}
+    for key in [key for key in progress if keys is None or key in keys]:
+        if min(seen for seen in progress[key] if seen is not None) <= time:
+            del progress[key]
+            _remember(step.customer, moment, key, time)
+    step.customer.set_fact(_progress(moment), progress or None)
+
+
+def _progress(moment: Moment) -> str:
+    """Return the name of the fact that keeps how far a sequence has come."""
+    return f"{moment.name}.steps"
 
 
 def _remember(customer: Customer, moment: Moment, key: str, time: int) -> None:

@@ -59,6 +59,70 @@ class Calendar:
 
 
 @dataclass(frozen=True, slots=True)
+class Total:
+    """So many events, or so much, within a time, which `feature` keeps; it opens `within` after what reaches it."""
+
+    event: EventMatch
+    feature: str
+    at_least: int
+    field: str | None
+    where: Condition | None
+    unless: EventMatch | None
+    within: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProductState:
+    """The stock of the product that a moment's key names is between two numbers, both included."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One event of a sequence, and within which time after the one before."""
+
+    event: EventMatch
+    within: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """Events one after the other, or in any order all within one time; it opens `wait` after the last.
+
+    `first_per` is the feature that tells whether the first event is the first of its kind; `state` must hold then.
+    """
+
+    stages: tuple[Stage, ...]
+    ordered: bool
+    wait: int
+    unless: EventMatch | None
+    first_per: str | None = None
+    state: ProductState | None = None
+
+    @property
+    def longest(self) -> int:
+        """How long the events may take at most."""
+        return sum(stage.within for stage in self.stages)
+
+
+@dataclass(frozen=True, slots=True)
+class During:
+    """The window of another moment: opens with it, or when the condition comes true while it lasts."""
+
+    moment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The customer enters a segment, or leaves it."""
+
+    segment: str
+    entered: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PickOne:
     """Among many keys due at once keep one open: the best by `by`, at most one every `at_most_every`."""
 
@@ -66,15 +130,22 @@ class PickOne:
     at_most_every: int
 
 
+Shape = Absence | Silence | Around | Calendar | Total | Sequence | During | Membership
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When something is worth reacting to; `lasts` None means until the end of its own window."""
+    """When something is worth reacting to; `lasts` None means until the end of its own window.
+
+    `at_most_every` is the least time between two openings.
+    """
 
     name: str
     say: str
-    shape: Absence | Silence | Around | Calendar
+    shape: Shape
     key: str | None = None
     only_if: Condition | None = None
     cancelled_by: tuple[EventMatch, ...] = ()
     lasts: int | None = None
     pick_one: PickOne | None = None
+    at_most_every: int = 0

@@ -10,19 +10,23 @@ from orchestrator.conditions import Condition
 from orchestrator.customer import OPEN, WAITING, Instance
 from orchestrator.events import FOREVER
 from orchestrator.moments.detect import ended
-from orchestrator.moments.rules import Moment
+from orchestrator.moments.rules import During, Moment
 from orchestrator.reasons import Reason
 from orchestrator.records import EndedMoment
 
 
 @dataclass(frozen=True, slots=True)
 class Waking:
-    """The instant at which a moment is looked at, and by which rules; `holds` evaluates its condition for a key."""
+    """The instant at which a moment is looked at, and by which rules; `holds` evaluates its condition for a key.
+
+    `rests_until` is the instant before which it may not open again.
+    """
 
     now: int
     disorder: int
     never_act_older_than: int
     holds: Callable[[Condition, str], tuple[bool | None, str]]
+    rests_until: int = -FOREVER
 
 
 class Woken(NamedTuple):
@@ -36,17 +40,23 @@ def wake(moment: Moment, instances: dict[str, Instance], waking: Waking) -> Woke
     """Open what is due and end what is stale."""
     over: list[EndedMoment] = []
     opened = False
+    rests_until = waking.rests_until
     for key, instance in sorted(instances.items()):
         if instance.state == WAITING:
             if instance.due + waking.disorder > waking.now:
                 continue
             unfit = _unfit(moment, key, instance, instance.due, waking)
+            if unfit is not None and isinstance(moment.shape, During) and instance.until > waking.now:
+                continue  # it may still come true
+            if unfit is None and instance.due < rests_until:
+                unfit = ended(moment.name, key, instance, "unmet", Reason.NOT_ELIGIBLE, _RESTS)
             if unfit is not None:
                 del instances[key]
                 over.append(unfit)
                 continue
             _open(moment, instance)
             opened = opened or instance.until > waking.now
+            rests_until = max(rests_until, instance.due + moment.at_most_every)
         if instance.until <= waking.now:
             del instances[key]
             over.append(_stale(moment, key, instance))
@@ -102,6 +112,9 @@ def _open(moment: Moment, instance: Instance) -> None:
     instance.state = OPEN
     if moment.lasts is not None:
         instance.until = min(instance.until, instance.due + moment.lasts)
+
+
+_RESTS = "at_most_every"
 
 
 def _stale(moment: Moment, key: str, instance: Instance) -> EndedMoment:

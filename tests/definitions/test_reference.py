@@ -16,7 +16,18 @@ from orchestrator.definitions.nodes import Place, Problems, Scalar
 from orchestrator.definitions.reference import json_schema, markdown
 
 FIELDS = [pytest.param(kind, known, id=f"{kind.name}.{known.name}") for kind in ALL_KINDS for known in kind.fields]
-CONTEXTUAL = {"choice", "event", "property", "profile", "condition", "durations", "object"}
+CONTEXTUAL = {
+    "choice",
+    "event",
+    "property",
+    "profile",
+    "condition",
+    "durations",
+    "amount",
+    "shares",
+    "amounts",
+    "object",
+}
 
 
 class TestTable:
@@ -77,7 +88,7 @@ class TestMarkdown:
 class TestSchema:
     """The schema for editors."""
 
-    @pytest.mark.parametrize("path", sorted(Path("deploy/definitions/retail").glob("[!.]*.yaml")), ids=lambda p: p.name)
+    @pytest.mark.parametrize("path", sorted(Path("deploy/definitions").glob("*/[!.]*.yaml")), ids=lambda p: p.name)
     def test_accepts_the_pack(self, path: Path) -> None:
         """No red line under what is right."""
         if not path.name.endswith(".test.yaml"):

@@ -1,24 +1,47 @@
-"""The shipped pack: the four first moments, without a warning."""
+"""The shipped packs: complete, tested, and without a warning."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from orchestrator.definitions.catalogue import CATALOGUE
-from orchestrator.definitions.load import load
+from orchestrator.definitions.load import TESTS, load
+from orchestrator.definitions.nodes import Problems
+from orchestrator.definitions.scenario_run import run_scenario
+from orchestrator.definitions.scenarios import parse_scenarios
 from orchestrator.program import Program
 from orchestrator.runtime.definitions_folder import load_folder, read_directory
 
 RETAIL = Path("deploy/definitions/retail")
+PACKS = sorted(path for path in Path("deploy/definitions").iterdir() if path.is_dir())
 
 
-def test_lints_without_a_warning() -> None:
+@pytest.mark.parametrize("pack", PACKS, ids=lambda path: path.name)
+def test_lints_without_a_warning(pack: Path) -> None:
     """What we ship is what we would want others to write."""
-    assert load(read_directory(RETAIL))[1] == []
+    assert load(read_directory(pack))[1] == []
+
+
+@pytest.mark.parametrize("pack", PACKS, ids=lambda path: path.name)
+def test_the_tests_of_a_pack_pass_and_name_each_of_its_moments(pack: Path) -> None:
+    """They are its documentation: golden journeys, every moment in one of them."""
+    definitions, problems = load_folder(pack), Problems()
+    texts = {path: text for path, text in read_directory(pack).items() if path.endswith(TESTS)}
+    scenarios = [s for path, text in texts.items() for s in parse_scenarios(text, path, definitions, problems)]
+
+    assert problems.sorted() == []
+    assert [failure for scenario in scenarios for failure in run_scenario(scenario, definitions)] == []
+    told = "".join(texts.values())
+    answers = {campaign.name: campaign.when for campaign in definitions.campaigns.values()}
+    named = {moment for moment in definitions.moments if moment in told}
+    named |= {moment for name, when in answers.items() if name in told for moment in when}
+    assert named == set(definitions.moments)
 
 
 def test_each_moment_has_its_campaign() -> None:
-    """The first four of the mission."""
+    """The first four of the mission, and one that lives during another."""
     definitions = load_folder(RETAIL)
 
     assert {campaign.when: name for name, campaign in definitions.campaigns.items()} == {
@@ -26,6 +49,7 @@ def test_each_moment_has_its_campaign() -> None:
         ("lapsed",): "winback_recommendations",
         ("replenishment_window",): "reorder_reminder",
         ("birthday_week",): "birthday_offer",
+        ("high_value_birthday_gone_quiet",): "vip_birthday_comeback",
     }
 
 
