@@ -203,4 +203,8 @@ def producer_config(settings: Settings, transactional_id: str) -> dict[str, Any]
         "message.max.bytes": 2 << 20,
         "queue.buffering.max.kbytes": 131_072,
         "delivery.report.only.error": False,
+        # Sending offsets waits for the group's coordinator, and librdkafka (issues 5456 and 5511) looks for a new one
+        # only when some connection changes, whatever the timeout: when a broker is gone, that may be never. Meanwhile
+        # the connections are idle, and closing them is such a change.
+        "connections.max.idle.ms": 5_000,
     }

@@ -15,6 +15,7 @@ from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.state_store import META_KEY, Batch, Meta, StateStore, meta_from_bytes, unpack
 
 ANSWER_SECONDS = 15.0
+_ATTEMPT_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -63,7 +64,10 @@ class Restorer:
         )
         # Under read_committed the end would be the last stable offset, which hides a commit whose markers are still on
         # their way. And a consumer that fetches would have its questions wait behind its fetches.
-        self._asker = Consumer({**shared, "isolation.level": "read_uncommitted"})
+        # It asks for leaders anew every second: a question about a partition whose leader is gone does not by itself.
+        self._asker = Consumer(
+            {**shared, "isolation.level": "read_uncommitted", "topic.metadata.refresh.interval.ms": 1_000}
+        )
         self.records = 0
 
     def begin(self, number: int, store: StateStore) -> None:
@@ -163,7 +167,9 @@ class Restorer:
         reason = "no answer"
         while (left := deadline - time.monotonic()) > 0:
             try:
-                offsets = self._asker.get_watermark_offsets(TopicPartition(topic, number), timeout=left)
+                offsets = self._asker.get_watermark_offsets(
+                    TopicPartition(topic, number), timeout=min(left, _ATTEMPT_SECONDS)
+                )
             except KafkaException as error:
                 reason = error.args[0].str()
                 time.sleep(0.1)  # a leader that moves is found at the next question

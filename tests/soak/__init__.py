@@ -1,0 +1,1 @@
+"""Fault runs on three nodes of Apache Kafka: ``make soak MINUTES=20``."""
