@@ -6,7 +6,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-fast lint types check docs bench lock clean FORCE
+.PHONY: help demo test test-fast soak lint types check docs bench lock clean FORCE
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
@@ -25,6 +25,9 @@ test: $(STAMP) ## Run all tests, on Apache Kafka too where Java and Maven are he
 
 test-fast: $(STAMP) ## Run the tests that need no broker
 	@$(PY) -m pytest -m 'not kafka and not broker' $(ARGS)
+
+soak: $(STAMP) ## Faults on three nodes of Apache Kafka: MINUTES=20, ARGS='--seed 1 --classes kill,zombie'
+	@$(PY) -m tests.soak --minutes $(or $(MINUTES),20) $(ARGS)
 
 lint: $(STAMP) ## Check style and formatting with ruff
 	@$(PY) -m ruff check .
