@@ -143,10 +143,16 @@ class Rebuild:
         return found
 
     def _rebuild(self, number: int, offsets: dict[str, int], producer: Producer, consumer: Consumer) -> Rebuilt | None:
+        decided = topic_spans(self._config, self._topics.decisions.name, [number])[number]
+        if max(offsets.values()) < 0 and not decided.end:
+            return None  # nothing was ever decided here
         last = self._last_barrier(number, offsets)
         if max(offsets.values()) < 0:
             if last is None:
-                return None  # nothing was ever decided here
+                raise OperatorError(
+                    f"how far the group {self._group} had decided is not known any more: neither its offsets nor the "
+                    f"barriers in {self._topics.clock.name} are there"
+                )
             # The group was away for longer than the brokers keep offsets; the last barrier says where it stood.
             offsets = {topic: last["ends"].get(topic, -1) for topic in offsets}
         spans = self._spans(number, offsets)
@@ -161,7 +167,7 @@ class Rebuild:
         """Return the last barrier used: in a replay the one before the group's offset, live the last at all."""
         topic = self._topics.clock
         there = topic_spans(self._config, topic.name, [number])[number]
-        end = offsets.get(topic.name, there.end)
+        end = offsets.get(topic.name, there.end)  # below zero in a replay without offsets: nobody knows
         span = Span(max(there.start, end - TAIL_RECORDS), end)
         last = None
         for record in read_topic(self._config, topic.name, partitions=[number], spans={number: span}):

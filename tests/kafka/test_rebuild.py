@@ -14,8 +14,12 @@ from confluent_kafka.admin import AdminClient
 
 from orchestrator.demo.world import World
 from orchestrator.events import MINUTE
+from orchestrator.runtime.clock import now_ms
 from orchestrator.runtime.topic_admin import apply
+from orchestrator.runtime.topic_reader import topic_spans
 from tests.kafka.broker import KafkaBroker
+from tests.kafka.test_live import MINUTE as ONE_MINUTE
+from tests.kafka.test_live import SOON, Live
 from tests.kafka.workers import ROOT, Run, differences, wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -86,3 +90,49 @@ def test_after_the_loss_of_everything_a_rebuild_goes_on(undisturbed: Run, kafka:
         assert differences(run.outputs(), undisturbed.outputs()) == ""
     finally:
         run.close()
+
+
+class Lost(Live):
+    """A live worker with topics of its own, which leaves its group as soon as it stops."""
+
+    def another(self, name: str, inputs: str = "lost-", **more: str) -> Run:
+        return super().another(name, inputs, STATIC_MEMBERSHIP="false", **more)
+
+
+def test_a_live_group_whose_offsets_have_expired_as_well_is_rebuilt(kafka: KafkaBroker, tmp_path: Path) -> None:
+    """The barriers it used say where it stood: slots stay held, and what waited goes out in time."""
+    live = Lost(kafka, tmp_path)
+    try:
+        first, second = live.shop.customers(3, 5), live.shop.customers(2, 2)
+        opened = now_ms() + SOON
+        for customer in first:
+            live.shop.fill_cart(customer, opened - ONE_MINUTE)
+        wait_for(lambda: live.decided(*first), "the first carts")
+        due = now_ms() + 25_000
+        for customer in second:
+            live.shop.fill_cart(customer, due - ONE_MINUTE)
+        ends = topic_spans(live.run.client, "lost-clickstream")
+        wait_for(
+            lambda: all(live.run.committed()["clickstream", number] >= ends[number].end for number in (2, 3)),
+            "the other carts to be read",
+        )
+        assert live.worker.stop() == 0
+        admin = AdminClient(live.run.client)
+        for asked in admin.delete_consumer_groups([live.run.settings.group]).values():
+            asked.result(30)
+        lose_everything(live.run)
+
+        rebuilt = command(live.run, "rebuild")
+        assert rebuilt.returncode == 0, rebuilt.stderr
+        print(f"\n{rebuilt.stdout}")
+        live.worker = live.run.start()
+        wait_for(lambda: live.decided(*second), "the other carts, after the loss")
+        for customer in first:
+            live.shop.fill_cart(customer, opened + 1)
+        wait_for(lambda: all(len(live.why(customer)) == 2 for customer in first), "the first again")
+
+        assert {live.why(customer)[1] for customer in first} == {"slot_held"}
+        assert [one["decided_at"] for customer in second for one in live.decisions(customer)] == [due, due]
+        assert live.run.audit().violations == ()
+    finally:
+        live.close()
