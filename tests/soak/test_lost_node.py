@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -60,8 +61,11 @@ def test_sending_offsets_outlives_the_coordinator_of_the_group(nodes: Nodes) -> 
         assert producer.flush(PATIENCE) == 0
         if offset == 2:
             nodes.stop(coordinator, hard=True)
-        arguments = ([TopicPartition(TOPIC, 0, offset)], consumer.consumer_group_metadata(), PATIENCE)
-        sending = threading.Thread(target=producer.send_offsets_to_transaction, args=arguments, daemon=True)
+            while coordinator in producer.list_topics(timeout=PATIENCE).brokers:
+                time.sleep(0.2)  # from now on its connection, to which the client still looks, changes no more
+        offsets = [TopicPartition(TOPIC, 0, offset)]
+        arguments = (producer, offsets, consumer.consumer_group_metadata())
+        sending = threading.Thread(target=send_offsets, args=arguments, daemon=True)
         began = time.monotonic()
         sending.start()
         sending.join(PATIENCE)
@@ -84,6 +88,18 @@ def test_restoring_outlives_the_leader_of_the_changelog(nodes: Nodes) -> None:
     assert restorer.span(TOPIC, 0) == before
     print(f"the leader killed, the end was told in {time.monotonic() - began:.1f} s")
     restorer.close()
+
+
+def send_offsets(producer: Producer, offsets: list[TopicPartition], member: Any) -> None:
+    """Send offsets as the loop does: again while the answer is merely late."""
+    while True:
+        try:
+            producer.send_offsets_to_transaction(offsets, member, PATIENCE)
+        except KafkaException as error:
+            if not error.args[0].retriable():
+                raise
+        else:
+            return
 
 
 def settings_for(nodes: Nodes) -> Settings:
