@@ -106,17 +106,26 @@ class Feature:
     bands: tuple[tuple[str, int], ...] = ()
     max_keys: int = 100
 
-    def fold(self, state: Any, event: Event, reference: Reference, assumed_bp: int) -> Any:
-        """Return the state after an event; `state` is None at first, and may be changed in place."""
+    def fold(
+        self, state: Any, event: Event, reference: Reference, assumed_bp: int, keys: Iterable[str] | None = None
+    ) -> Any:
+        """Return the state after an event; `state` is None at first, and may be changed in place.
+
+        `keys` are those that the event carries, where somebody has looked them up already.
+        """
         if self.where is not None and self.where.holds(EventView(event)) is not True:
             return state
         if self.key is None:
             return self._fold_one(state, event)
-        if self.kind == "distinct":
-            return self._fold_distinct(state or {}, event, reference)
-        states: dict[str, Any] = {} if state is None else state
         by_line = lines_by(event, self.key, reference) if self.kind == "next_order_date" else None
-        for key in keys_of(event, self.key, reference) if by_line is None else by_line:
+        if by_line is not None:
+            keys = by_line
+        elif keys is None:
+            keys = keys_of(event, self.key, reference)
+        if self.kind == "distinct":
+            return self._fold_distinct(state or {}, event, keys)
+        states: dict[str, Any] = {} if state is None else state
+        for key in keys:
             if by_line is None:
                 folded = self._fold_one(states.pop(key, None), event)
             else:
@@ -158,9 +167,9 @@ class Feature:
         assert self.kind == "median_gap", self.kind
         return insert_time(state or [], seconds)
 
-    def _fold_distinct(self, seen: dict[str, int], event: Event, reference: Reference) -> dict[str, int] | None:
+    def _fold_distinct(self, seen: dict[str, int], event: Event, keys: Iterable[str]) -> dict[str, int] | None:
         seconds = event.time // 1000
-        for key in keys_of(event, self.key or "", reference):
+        for key in keys:
             seen[key] = max(seconds, seen.pop(key, 0))
         if self.over is not None:
             for key in [key for key, last in seen.items() if last * 1000 + self.over <= event.time]:

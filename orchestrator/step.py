@@ -49,7 +49,8 @@ class Step:
         """Fold an event into the facts it concerns."""
         customer, assumed = self.customer, self.program.policy.assumed_margin_bp
         for feature in features:
-            state = feature.fold(customer.fact(feature.name), event, self.reference, assumed)
+            keys = None if feature.key is None or feature.kind == "next_order_date" else self.keys(event, feature.key)
+            state = feature.fold(customer.fact(feature.name), event, self.reference, assumed, keys)
             customer.set_fact(feature.name, state)
 
     def holds(self, condition: Condition, moment: Moment, key: str) -> tuple[bool | None, str]:

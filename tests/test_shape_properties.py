@@ -58,7 +58,7 @@ moments:
   - moment: kept
     say: "Bought and kept"
     key: order_id
-    sequence: [ { event: order.placed, first_per: sku }, { event: order.cancelled, matching: order_id, within: 4d },
+    sequence: [ { event: order.placed, first_per: sku }, { event: order.cancelled, matching: order_id, within: 40d },
                 { wait: 1h } ]
     unless: { event: order.returned, matching: order_id, within: sequence }
     lasts: 2d
@@ -172,7 +172,7 @@ def test_the_histories_reach_every_shape() -> None:
     """The generator is worth something here too: every moment opens, ends and is answered in some history."""
     seen: Counter[tuple[str, str]] = Counter()
 
-    @FEW
+    @BUDGET
     @given(histories(LATE), BARRIERS)
     def collect(arrivals: list[Arrival], offsets: list[int | None]) -> None:
         simulated = play(arrivals, barriers_of(arrivals, offsets), COMPILED)
