@@ -91,7 +91,10 @@ class LiveBarriers:
         for where, answer in answers.items():
             if answer.exception() is not None:
                 return {}  # asked again at the next interval; time stands still meanwhile, and the lag shows it
-            ends[where.topic, where.partition] = answer.result().offset
+            end = answer.result().offset
+            if end < 0:
+                return {}  # no leader answered in time, which librdkafka calls a success: nobody knows what is unread
+            ends[where.topic, where.partition] = end
         shared = {topic: ends[topic, 0] for topic in self._references}
         numbers = sorted({partition for topic, partition in ends if topic not in shared})
         return {
