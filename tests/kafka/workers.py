@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -253,6 +254,15 @@ class Worker:
         """Kill it with SIGKILL."""
         self._process.kill()
         self._process.wait()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Stop the process where it is, a member of its group all the while, and let it go on afterwards."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
 
     def stop(self, patience: float = 30.0) -> int:
         """Ask it to stop, and return its exit code."""
