@@ -100,7 +100,7 @@ def run_demo(config: DemoConfig, console: Console, after: AfterRun) -> DemoResul
         replayed, snapshots = _watch(config, console, replay, engines, until)
         for engine in engines:
             if (code := engine.stop()) != 0:
-                raise OperatorError(f"an engine ended with exit code {code}", details=_tail(engine.log))
+                raise OperatorError(f"an engine ended with exit code {code}", details=engine.last_words)
         console.print("reading what was decided ...", highlight=False)
         figures = _figures(snapshots, replayed, time.monotonic() - started, folder)
         report = audit_topics(reader, topics)
@@ -160,7 +160,7 @@ def _watch(
             elif time.monotonic() - moved_at > STALLED_SECONDS:
                 raise OperatorError(
                     f"nothing has moved for {STALLED_SECONDS:.0f} s; the engine's last words:",
-                    details=_tail(engines[0].log),
+                    details=engines[0].last_words,
                 )
             time.sleep(0.25)
 
@@ -256,7 +256,3 @@ def _write(out: Path, data: ReportData, figures: Mapping[str, float], report: Au
     }
     (out / "figures.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return path
-
-
-def _tail(log: Path) -> list[str]:
-    return log.read_text(errors="replace").splitlines()[-10:]

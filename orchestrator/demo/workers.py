@@ -7,9 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -70,6 +69,11 @@ class WorkerProcess:
         """The exit code, None while it runs."""
         return self._process.poll()
 
+    @property
+    def last_words(self) -> list[str]:
+        """The last lines of its log."""
+        return self.log.read_text(errors="replace").splitlines()[-10:]
+
     def scrape(self) -> Snapshot | None:
         """Return what /metrics says now, None while nobody answers."""
         try:
@@ -103,17 +107,5 @@ class WorkerProcess:
     def check(self) -> None:
         """Raise an OperatorError with the last lines of the log if the worker is gone."""
         if self.exit_code is not None:
-            lines = self.log.read_text(errors="replace").splitlines()[-10:]
             message = f"the {self.role} worker stopped by itself with exit code {self.exit_code}; its last words:"
-            raise OperatorError(message, details=lines)
-
-
-def wait_for(workers: Sequence[WorkerProcess], seconds: float) -> None:
-    """Return once every worker answers, or raise an OperatorError."""
-    deadline = time.monotonic() + seconds
-    for worker in workers:
-        while worker.scrape() is None:
-            worker.check()
-            if time.monotonic() > deadline:
-                raise OperatorError(f"the {worker.role} worker did not answer within {seconds:.0f} s, see {worker.log}")
-            time.sleep(0.1)
+            raise OperatorError(message, details=self.last_words)
