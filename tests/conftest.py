@@ -12,6 +12,18 @@ REQUIRED = "ORCHESTRATOR_REQUIRE_BROKERS"
 """Set to anything, as CI does, it turns a broker that cannot be had from a skip into a failure."""
 
 
+REAL_PROCESSES = {"kafka", "broker", "embedded"}
+"""Markers and fixtures of the tests that drive real processes, and so depend on how busy the machine is."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give a test of real processes a second chance, which the summary names as RERUN; any other test has one."""
+    for item in items:
+        names = {mark.name for mark in item.iter_markers()} | set(getattr(item, "fixturenames", ()))
+        if names & REAL_PROCESSES:
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaBroker]:
     """One node of Apache Kafka for all tests, which keep apart by the names of their topics and groups."""
