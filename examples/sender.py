@@ -69,9 +69,12 @@ CREATE TABLE IF NOT EXISTS outbox (
 );
 """
 
+LOCK_SECONDS = 30.0
 RETRY_MS = 1_000
 COMMIT_SECONDS = 1.0
 BATCH = 500
+
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL)
 
 _DELIVERED_AGAIN = (
     KafkaError._NO_OFFSET,
@@ -95,10 +98,28 @@ class Ledger:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")  # a power cut forgets nothing either
-        self._db.executescript(SCHEMA)
+        # Every statement waits for others' locks this long. All that write begin with the lock for writing, so that
+        # none has to be refused halfway because another has written meanwhile.
+        self._db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
+        self._prepare(time.monotonic() + LOCK_SECONDS)
+
+    def _prepare(self, until: float) -> None:
+        """Create what is missing; again while another opens the ledger, or recovers it after a crash.
+
+        SQLite refuses a change of the journal's mode without waiting where two that wait would block each other.
+        """
+        while True:
+            try:
+                self._db.execute("PRAGMA synchronous = FULL")  # a power cut forgets nothing either
+                if self._db.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                    self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in _LOCKED or time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -107,7 +128,8 @@ class Ledger:
         try:
             yield self._db
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has ended it already
+                self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 

@@ -223,6 +223,43 @@ def test_what_the_provider_certainly_refused_is_tried_again_later(desk: Desk, mo
     assert desk.states()["send suppressed"] == 1
 
 
+def half_open(path: Path) -> sqlite3.Connection:
+    """Return another's connection to a new ledger, which is about to write: SQLite lets nobody wait for that."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    return other
+
+
+def test_a_ledger_that_another_opens_at_the_same_time_is_opened_a_little_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two senders that start on a new ledger, or after both were killed."""
+    other = half_open(tmp_path / "ledger.db")
+    waits: list[float] = []
+
+    def other_has_done(seconds: float) -> None:
+        waits.append(seconds)
+        other.close()
+
+    monkeypatch.setattr(example.time, "sleep", other_has_done)
+    found = Desk(tmp_path / "ledger.db")
+    found.take(trigger("a"))
+
+    assert len(waits) == 1
+    assert found.states() == {"send queued": 1}
+    found.ledger.close()
+
+
+def test_a_ledger_that_stays_locked_ends_the_sender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With SQLite's own error, after its time is up."""
+    monkeypatch.setattr(example, "LOCK_SECONDS", 0.0)
+    other = half_open(tmp_path / "ledger.db")
+
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        example.Ledger(tmp_path / "ledger.db")
+    other.close()
+
+
 def test_the_outbox_holds_a_message_once(desk: Desk) -> None:
     """It takes idempotency keys: repeating a call changes nothing."""
     send = example.outbox(desk.ledger)
