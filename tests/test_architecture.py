@@ -24,6 +24,7 @@ LAYERS = (
     ("simulation",),
     ("definitions",),
     ("runtime",),
+    ("report",),
     ("demo",),
     ("cli", "__main__"),
 )

@@ -13,8 +13,8 @@ import click
 from rich.console import Console
 
 from orchestrator.cli.why import explain_customer, says_of
-from orchestrator.demo.report import ReportData
 from orchestrator.demo.run import DemoConfig, run_demo
+from orchestrator.report.data import ReportData
 from orchestrator.runtime.errors import FINDINGS, USAGE, OperatorError
 from orchestrator.runtime.record_reader import RecordReader
 from orchestrator.runtime.topic import Topics

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.demo import labels
+from orchestrator.report import labels
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ from rich.console import Console
 from orchestrator.audit import AuditReport
 from orchestrator.demo.live_view import LiveView, Progress
 from orchestrator.demo.replay_process import SETTLES, Replayed, ReplayProcess
-from orchestrator.demo.report import ReportData, render
-from orchestrator.demo.report_data import NO_RECORD, SEVERAL
-from orchestrator.demo.summary import summary
 from orchestrator.demo.workers import Snapshot, WorkerProcess
 from orchestrator.demo.world import DAYS, OPENS_AT
 from orchestrator.events import DAY
+from orchestrator.report.data import NO_RECORD, SEVERAL, ReportData
+from orchestrator.report.document import render
+from orchestrator.report.summary import summary
 from orchestrator.runtime.auditor import audit_topics
 from orchestrator.runtime.compose import topics_of
 from orchestrator.runtime.connection import connect
@@ -109,7 +109,7 @@ def run_demo(config: DemoConfig, console: Console, after: AfterRun) -> DemoResul
             (record for record, _ in reader.read(topics.triggers)),
             (record for record, _ in reader.read(topics.outcomes)),
             summary=_said(figures, report),
-            truth=replayed.truth,
+            planted=None if replayed.truth is None else replayed.truth.carts,
         )
         path = _write(config.out, data, figures, report)
         console.print(summary(data))

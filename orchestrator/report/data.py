@@ -1,4 +1,4 @@
-"""A year in aggregates: what the report and the summary show, folded from the output records in one pass."""
+"""What was decided in aggregates: what the report and the summary show, folded from the output records in one pass."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
-from orchestrator.demo.estimates import Results, compare
-from orchestrator.demo.truth import Truth
 from orchestrator.reasons import Reason
+from orchestrator.report.estimates import Results, compare
 
 Record = Mapping[str, Any]
 
@@ -21,6 +20,22 @@ CUSTOMERS_SHOWN = 8
 
 NO_RECORD, SEVERAL = "no record", "several records"
 """What became of a planted cart for which there is not exactly one record; both should not happen."""
+
+
+class Planted(Protocol):
+    """A cart whose fate was known before anything ran."""
+
+    @property
+    def customer_id(self) -> str:
+        """Whose cart it is."""
+
+    @property
+    def cart_id(self) -> str:
+        """The cart."""
+
+    @property
+    def kind(self) -> str:
+        """What was planted to become of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +105,7 @@ class ReportData:
         outcomes: Iterable[Record],
         *,
         summary: Mapping[str, str] | None = None,
-        truth: Truth | None = None,
+        planted: Iterable[Planted] | None = None,
         cart_moment: str = "abandoned_cart",
     ) -> ReportData:
         """Return the aggregates of output records, each read once; *summary* is shown as it is."""
@@ -118,7 +133,7 @@ class ReportData:
                 for campaign, of_campaign in sorted(by_week.items())
             },
             moments={moment: dict(history.moments[moment]) for moment in sorted(history.moments)},
-            carts=() if truth is None else _planted(truth, history.carts),
+            carts=() if planted is None else _planted(planted, history.carts),
             results=compare(outcomes),
             timelines=_pick(history.lives),
             summary=dict(summary or {}),
@@ -198,9 +213,9 @@ def _fold_triggers(triggers: Iterable[Record]) -> tuple[Counter[str], dict[str, 
     return actions, by_week
 
 
-def _planted(truth: Truth, records: Mapping[tuple[str, str], list[str]]) -> tuple[PlantedCarts, ...]:
+def _planted(carts: Iterable[Planted], records: Mapping[tuple[str, str], list[str]]) -> tuple[PlantedCarts, ...]:
     kinds: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for cart in truth.carts:
+    for cart in carts:
         fates = records.get((cart.customer_id, cart.cart_id), [])
         kinds[cart.kind][NO_RECORD if not fates else fates[0] if len(fates) == 1 else SEVERAL] += 1
     return tuple(PlantedCarts(kind, fates.total(), _by_count(fates)) for kind, fates in sorted(kinds.items()))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.demo.estimates import ENOUGH, compare
+from orchestrator.report.estimates import ENOUGH, compare
 
 
 def outcome(number: int, customer: str, arm: str, margin: int, **changes: Any) -> dict[str, Any]:

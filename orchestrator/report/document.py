@@ -1,24 +1,20 @@
-"""The report: one HTML file that shows a year of decisions, and what they were worth."""
+"""The report: one HTML file that shows what was decided, and what it was worth."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from orchestrator.demo import charts, labels, page, svg
-from orchestrator.demo.estimates import Comparison, Interval
-from orchestrator.demo.report_data import NO_RECORD, SEVERAL, PlantedCarts, ReportData, campaigns_of
 from orchestrator.reasons import Reason
+from orchestrator.report import charts, labels, page, svg
+from orchestrator.report.data import NO_RECORD, SEVERAL, PlantedCarts, ReportData, campaigns_of
+from orchestrator.report.estimates import Comparison, Interval
 
-__all__ = ["ReportData", "render"]
 
-TITLE = "A year of customer journeys"
-
-
-def render(data: ReportData, currency: str = "USD") -> str:
+def render(data: ReportData, currency: str = "USD", *, title: str = "A year of customer journeys") -> str:
     """Return the report as one self-contained HTML page."""
     colors = {campaign: f"c{number % page.COLORS}" for number, campaign in enumerate(campaigns_of(data))}
-    return page.page(TITLE, _header(data), _facts(data), *_body(data, colors, currency), _footer())
+    return page.page(title, _header(data, title), _facts(data), *_body(data, colors, currency), _footer())
 
 
 def _body(data: ReportData, colors: Mapping[str, str], currency: str) -> list[str]:
@@ -32,7 +28,7 @@ def _body(data: ReportData, colors: Mapping[str, str], currency: str) -> list[st
     ]
 
 
-def _header(data: ReportData) -> str:
+def _header(data: ReportData, title: str) -> str:
     span = f"{charts.day(data.first)} to {charts.day(data.last)}" if data.decisions else "No decision was recorded."
     lead = page.paragraph(span, "lead")
     arms = data.arms
@@ -46,7 +42,7 @@ def _header(data: ReportData) -> str:
             ("taken back later", f"{data.kinds.get('void', 0):,}"),
         ]
     )
-    return f"<header><h1>{TITLE}</h1>{lead}</header>{tiles}"
+    return f"<header><h1>{title}</h1>{lead}</header>{tiles}"
 
 
 def _facts(data: ReportData) -> str:
@@ -54,7 +50,7 @@ def _facts(data: ReportData) -> str:
 
 
 def _triggers(data: ReportData, colors: Mapping[str, str]) -> str:
-    title = "Messages over the year"
+    title = "Messages over time"
     if not data.weeks:
         return page.section(title, page.paragraph("No message was triggered.", "soft"))
     totals = {campaign: sum(counts) for campaign, counts in data.triggers_by_week.items()}

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.demo import labels, svg
-from orchestrator.demo.report import render
-from orchestrator.demo.report_data import NO_RECORD, SEVERAL, WEEK, ReportData
-from orchestrator.demo.summary import summary
-from orchestrator.demo.truth import CartKind, PlantedCart, Truth
+from orchestrator.demo.truth import CartKind, PlantedCart
 from orchestrator.reasons import Reason
-from tests.demo.test_estimates import both_arms
+from orchestrator.report import labels, svg
+from orchestrator.report.data import NO_RECORD, SEVERAL, WEEK, ReportData
+from orchestrator.report.document import render
+from orchestrator.report.summary import summary
+from tests.report.test_estimates import both_arms
 from tests.test_audit import DAY, decision, send
 
 MONDAY = 1_483_315_200_000  # 2 January 2017
@@ -48,7 +48,7 @@ def year() -> dict[str, Any]:
         "triggers": [send(sent), send(sent, action="retract")],
         "outcomes": both_arms(40),
         "summary": {"events": "12 <&> more"},
-        "truth": Truth([*(cart(f"c{number}") for number in range(1, 8)), cart("b1", "bought_in_time")]),
+        "planted": [*(cart(f"c{number}") for number in range(1, 8)), cart("b1", "bought_in_time")],
     }
 
 
@@ -82,7 +82,7 @@ def test_fates_sum_to_the_number_planted() -> None:
 
 def test_another_customers_cart_of_the_same_name_is_another() -> None:
     """A cart is known by its customer and its id."""
-    given = year() | {"truth": Truth([cart("c1", customer="ben")])}
+    given = year() | {"planted": [cart("c1", customer="ben")]}
 
     assert ReportData.fold(**given).carts[0].fates == {NO_RECORD: 1}
 
@@ -158,7 +158,7 @@ def test_page_says_what_matters() -> None:
     assert "7 carts were planted to be left for good; 2 of them led to a message or a control" in text
     assert "Not every cart has exactly one record: 1 carts have no record; 1 carts have several records" in text
     assert "12 <&> more" in text
-    for heading in ("Messages over the year", "What was decided", "Moments, and how", "worth", "customers' year"):
+    for heading in ("Messages over time", "What was decided", "Moments, and how", "worth", "customers' year"):
         assert heading in text
 
 

@@ -1,4 +1,4 @@
-"""The end of the demo on the terminal: the report's figures as tables."""
+"""The report's figures as tables, for the terminal."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.demo import labels
-from orchestrator.demo.report_data import ReportData
 from orchestrator.reasons import Reason
+from orchestrator.report import labels
+from orchestrator.report.data import ReportData
 
 
 def summary(data: ReportData, currency: str = "USD") -> RenderableType:
-    """Return everything a person wants to see when the demo has ended, for rich to print."""
+    """Return everything a person wants to see at the end, for rich to print."""
     tables = [_run(data), _reasons(data), _carts(data), _worth(data, currency)]
     parts: list[RenderableType] = []
     for table in tables:

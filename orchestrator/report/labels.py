@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.demo.report_data import NO_RECORD, SEVERAL
 from orchestrator.reasons import Reason
+from orchestrator.report.data import NO_RECORD, SEVERAL
 
 SHORT: Mapping[Reason, str] = {
     Reason.CHOSEN: "message triggered",
