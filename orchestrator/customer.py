@@ -14,7 +14,7 @@ import msgspec
 from orchestrator.events import FOREVER
 from orchestrator.migrations import migrate
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """The version byte in front of every stored state; how to raise it is in migrations.py."""
 
 WAITING, OPEN = 0, 1
@@ -57,7 +57,11 @@ class Answered(msgspec.Struct, array_like=True, gc=False):
 
 
 class Window(msgspec.Struct, array_like=True, gc=False):
-    """One measurement window, running or closed; `orders` maps an order to [paid, earned] in minor units."""
+    """One measurement window, running or closed; `orders` maps an order to [paid, earned] in minor units.
+
+    `cost` is fixed, `cost_bp` a share of what is ordered; `triggers` are the messages sent, `clicked` tells whether one
+    of them was; `categories` has those of each order where the objective counts the new ones.
+    """
 
     decision_id: str
     campaign: str
@@ -72,6 +76,12 @@ class Window(msgspec.Struct, array_like=True, gc=False):
     unsubscribed: bool = False
     contaminated: bool = False
     void: bool = False
+    triggers: list[str] = []
+    clicked: bool = False
+    objective: str = "margin"
+    offer: str = ""
+    cost_bp: int = 0
+    categories: dict[str, list[str]] = {}
 
 
 class Profile(msgspec.Struct, array_like=True, gc=False):

@@ -22,8 +22,11 @@ import msgspec
 Migration = Callable[[bytes], bytes]
 """Takes the bytes of one version, without the version byte, and returns those of the next."""
 
-MIGRATIONS: dict[int, Migration] = {}
-"""By the version that a function reads. Version 1 is the first, so there is none yet."""
+MIGRATIONS: dict[int, Migration] = {1: lambda payload: payload}
+"""By the version that a function reads.
+
+1 to 2: windows got fields at their end, which are read as their defaults where they are missing.
+"""
 
 
 class UnknownStateVersionError(Exception):

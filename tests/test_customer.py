@@ -20,8 +20,8 @@ from orchestrator.events import FOREVER
 from orchestrator.migrations import UnknownStateVersionError
 
 
-def everything() -> Customer:
-    """Return a customer of whom everything is known that a state can hold."""
+def everything(version: int = STATE_VERSION) -> Customer:
+    """Return a customer of whom everything is known that a state of a version can hold."""
     customer = Customer(
         now=1_488_362_400_000,
         decide_at=1_488_400_000_000,
@@ -42,6 +42,10 @@ def everything() -> Customer:
     customer.instances("abandoned_cart")["c2"] = Instance(OPEN, 1, 2, 3, "slot_held", "cart_rescue")
     customer.instances("lapsed")[""] = Instance(WAITING, 1, 2, FOREVER)
     customer.closed.append(Window("d0", "winback", True, "lapsed", 1, 2, 0, "v0", revision=1, void=True))
+    if version >= 2:
+        window = customer.closed[0]
+        window.triggers, window.clicked, window.objective = ["t0"], True, "new_category"
+        window.offer, window.cost_bp, window.categories = "pct_10", 1_000, {"o0": ["care"]}
     return customer
 
 

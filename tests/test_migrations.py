@@ -39,7 +39,7 @@ def test_golden_bytes_of_every_version_are_read(version: int) -> None:
     golden = (GOLDEN / f"customer_v{version}.bin").read_bytes()
 
     assert golden[0] == version
-    assert contents(customer_from_bytes(golden)) == contents(customer_from_bytes(everything().to_bytes()))
+    assert contents(customer_from_bytes(golden)) == contents(customer_from_bytes(everything(version).to_bytes()))
 
 
 def test_the_layout_is_that_of_its_version() -> None:
