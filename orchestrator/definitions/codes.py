@@ -10,6 +10,7 @@ CODES: Mapping[str, str] = {
     "E003": "An alias (`*name`) is used; values are written out.",
     "E004": "A field's name is not plain text.",
     "E005": "A field is set twice.",
+    "E006": "A tag (`!name`) is used; values are plain.",
     "E010": "A field or section of that name does not exist.",
     "E011": "A field is missing.",
     "E012": "Fields, a list or a plain value stand where something else is meant.",
