@@ -16,7 +16,7 @@ PACKAGE = Path(orchestrator.__file__).parent
 
 LAYERS = (
     ("events",),
-    ("reference", "identity", "conditions", "reasons", "records", "rhythm"),
+    ("reference", "identity", "conditions", "reasons", "records", "rhythm", "learning"),
     ("arbitration.policy", "arbitration.campaign", "moments.rules"),
     ("features", "program", "migrations", "customer", "civil"),
     ("view", "step", "moments", "arbitration", "measurement", "contact"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from orchestrator.learning.intervals import Interval
+from orchestrator.learning.uplift import Comparison
 from orchestrator.report import svg
 from orchestrator.report.data import WEEK, Bar, Mark, Timeline
-from orchestrator.report.estimates import Comparison, Interval
 
 WIDTH = 960.0
 _LETTER, _BOLD = 7.3, 8.8  # about what a letter takes at the drawings' size, in a wide font

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Protocol
 
+from orchestrator.learning.uplift import Results, compare
 from orchestrator.reasons import Reason
-from orchestrator.report.estimates import Results, compare
 
 Record = Mapping[str, Any]
 

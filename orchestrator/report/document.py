@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from orchestrator.learning.intervals import Interval
+from orchestrator.learning.uplift import Comparison
 from orchestrator.reasons import Reason
 from orchestrator.report import charts, labels, page, svg
 from orchestrator.report.data import NO_RECORD, SEVERAL, PlantedCarts, ReportData, campaigns_of
-from orchestrator.report.estimates import Comparison, Interval
 
 
 def render(data: ReportData, currency: str = "USD", *, title: str = "A year of customer journeys") -> str:
@@ -134,7 +135,7 @@ def _outcomes(data: ReportData, colors: Mapping[str, str], currency: str) -> str
     covering, judged = results.covering
     honest = (
         "This is a replay of history, and history cannot react to a message: the true uplift of every campaign is 0. "
-        "So the 95 % intervals of the differences should cover 0, about 19 times in 20. "
+        "So the 95 % intervals of the differences, right at every look, should cover 0 in at least 19 of 20 cases. "
     )
     honest += f"Here {covering} of {judged} do." if judged else "There is not enough data yet to draw one."
     if not results.campaigns:

@@ -24,9 +24,7 @@ def summary(data: ReportData, currency: str = "USD") -> RenderableType:
             parts += [table, ""]
     covering, judged = data.results.covering
     if judged:
-        honest = (
-            "A replay cannot react, so the true uplift is 0 and 95 % intervals should cover 0 about 19 times in 20: "
-        )
+        honest = "A replay cannot react, so the true uplift is 0 and at least 95 % of the intervals should cover 0: "
         parts.append(Text(f"{honest}{covering} of {judged} do."))
 
     return Group(*parts)

@@ -14,7 +14,7 @@ from orchestrator.report import labels, svg
 from orchestrator.report.data import NO_RECORD, SEVERAL, WEEK, ReportData
 from orchestrator.report.document import render
 from orchestrator.report.summary import summary
-from tests.report.test_estimates import both_arms
+from tests.learning.test_uplift import both_arms
 from tests.test_audit import DAY, decision, send
 
 MONDAY = 1_483_315_200_000  # 2 January 2017
@@ -46,7 +46,7 @@ def year() -> dict[str, Any]:
     return {
         "decisions": [sent, void, closing, twice, control, held, holdout],
         "triggers": [send(sent), send(sent, action="retract")],
-        "outcomes": both_arms(40),
+        "outcomes": both_arms(60),
         "summary": {"events": "12 <&> more"},
         "planted": [*(cart(f"c{number}") for number in range(1, 8)), cart("b1", "bought_in_time")],
     }

@@ -1,0 +1,1 @@
+"""What campaigns are worth: measured against randomised control, from outcome records alone."""
