@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -298,10 +299,11 @@ def test_an_action_that_is_newer_than_the_schema_is_not_taken_for_a_send(tmp_pat
 
 
 class Stage:
-    """Topics of a test's own, and a producer that writes triggers as the engine does."""
+    """Topics of a test's own, also when it is run again, and a producer that writes triggers as the engine does."""
 
-    def __init__(self, brokers: str, prefix: str) -> None:
-        self.brokers, self.prefix = brokers, prefix
+    def __init__(self, brokers: str, name: str) -> None:
+        self.brokers, self.prefix = brokers, f"sender-{name}-{uuid.uuid4().hex[:8]}-"
+        prefix = self.prefix
         self.topics: Topics = load(ROOT / "topics.yaml", ROOT / "schemas").with_prefix(prefix)
         admin = AdminClient({"bootstrap.servers": brokers})
         self.engagement = self.topics.by_name(f"{prefix}email-engagement")
@@ -372,7 +374,7 @@ def run_until(sender: Any, path: Path, enough: Callable[[Counter[str]], bool]) -
 @pytest.mark.broker
 def test_the_sender_keeps_the_contract(embedded: EmbeddedBroker, tmp_path: Path) -> None:
     """Duplicates, a retraction in time and one too late, a stale trigger, a restart; and the sends are reported."""
-    stage = Stage(embedded.bootstrap, "sender-contract-")
+    stage = Stage(embedded.bootstrap, "contract")
     path = tmp_path / "ledger.db"
     sent: list[tuple[str, str]] = []
 
@@ -387,7 +389,7 @@ def test_the_sender_keeps_the_contract(embedded: EmbeddedBroker, tmp_path: Path)
             example.Schemas(ROOT / "schemas"),
             lambda one, key: sent.append((one["trigger_id"], key)),
             name="one",
-            group="sender-contract",
+            group=f"{stage.prefix}group",
             prefix=stage.prefix,
         )
         run_until(sender, path, enough)
@@ -549,7 +551,7 @@ def test_a_sender_killed_20_times_handles_every_committed_trigger_once(
     """One row each, none of an aborted transaction; no second call without idempotency keys, and all sent with them."""
     started = time.monotonic()
     chance = random.Random(7)
-    stage = Stage(kafka.bootstrap, f"sender-killed-{idempotent}-")
+    stage = Stage(kafka.bootstrap, "killed")
     feed = Feed(stage, chance)
     with senders(Processes(stage, tmp_path, idempotent=idempotent)) as processes:
         kill_senders(processes, feed, chance)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import faust
-from faust.auth import Credentials
+from faust.auth import Credentials, OAuthCredentials
 from faust.transport.drivers import aiokafka as driver
 
 from orchestrator.runtime.embedded_broker import free_ports
 from orchestrator.runtime.errors import USAGE, OperatorError
+from orchestrator.runtime.oauth import ClientCredentials
 from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.topic import Topic, Topics
 
@@ -137,15 +138,13 @@ def credentials(settings: Settings) -> Credentials | None:
     protocol = settings.security_protocol
     context = _tls(settings) if protocol in ("ssl", "sasl_ssl") else None
     if protocol.startswith("sasl_"):
+        user, secret = settings.sasl_username or "", settings.sasl_password.reveal() if settings.sasl_password else ""
         if settings.sasl_mechanism == "OAUTHBEARER":
-            raise OperatorError(
-                "the control role cannot log in with OAUTHBEARER: give it a user with SCRAM-SHA-512", exit_code=USAGE
-            )
+            trusted = context or ssl.create_default_context()
+            tokens = ClientCredentials(settings.sasl_token_url or "", user, secret, trusted)
+            return OAuthCredentials(oauth_cb=tokens, ssl_context=context)
         return faust.SASLCredentials(
-            username=settings.sasl_username,
-            password=settings.sasl_password.reveal() if settings.sasl_password else "",
-            mechanism=settings.sasl_mechanism,
-            ssl_context=context,
+            username=user, password=secret, mechanism=settings.sasl_mechanism, ssl_context=context
         )
     return None if context is None else faust.SSLCredentials(context)
 

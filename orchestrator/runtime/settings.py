@@ -72,6 +72,7 @@ class Settings:
     static_membership: bool
     cache_bytes: int
     migrate_state: bool
+    erasure_salt: Secret | None
     web_host: str
     web_port: int
     web_token: Secret | None
@@ -233,6 +234,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Without it schema ids come from the files in SCHEMAS.",
         secret=True,
     ),
+    Setting(
+        "SCHEMA_REGISTRY_URL_FILE",
+        "file",
+        _file,
+        "",
+        "A file with that URL, instead of SCHEMA_REGISTRY_URL; such as a mount.",
+    ),
     Setting("DEFINITIONS", "directory", _directory, "", "Moments, campaigns and policy as YAML."),
     Setting("TOPIC_PREFIX", "name", _name, "", "Put in front of every topic name, such as test-."),
     Setting("PARTITIONS", "number", _whole(1, 100_000), "", "Overrides the partitions of co-partitioned topics."),
@@ -294,6 +302,15 @@ SETTINGS: tuple[Setting, ...] = (
         "After an upgrade, write all customers in the new version, not only those that are met.",
     ),
     Setting(
+        "ERASURE_SALT",
+        "secret",
+        Secret,
+        "",
+        "Hides of whom the end of a running campaign is kept after an erasure. The same for all workers of the group; "
+        "changing it forgets these ends.",
+        secret=True,
+    ),
+    Setting(
         "WEB_HOST",
         "address",
         _text,
@@ -309,6 +326,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Enables the pages that show customers' data, to whoever sends it as a bearer token.",
         secret=True,
     ),
+    Setting("WEB_TOKEN_FILE", "file", _file, "", "A file with that token, instead of WEB_TOKEN; such as a mount."),
     Setting(
         "SECURITY_PROTOCOL",
         "plaintext, ssl, sasl_plaintext or sasl_ssl",
@@ -334,7 +352,7 @@ SETTINGS: tuple[Setting, ...] = (
         "URL",
         _url,
         "",
-        "Where OAUTHBEARER gets its tokens, for client credentials (OIDC). The control role cannot use it yet.",
+        "Where OAUTHBEARER gets its tokens, for client credentials (OIDC).",
     ),
     Setting("SSL_CA", "file", _file, "", "Certificates to trust, PEM.", explained_default="the system's"),
     Setting("SSL_CERT", "file", _file, "", "Our certificate, PEM, where brokers ask for one."),
@@ -356,6 +374,9 @@ SETTINGS: tuple[Setting, ...] = (
         "Triggers carry W3C `traceparent` and `tracestate`, from the event that led to them or derived.",
     ),
 )
+
+_FROM_FILES = ("SASL_PASSWORD", "WEB_TOKEN", "SCHEMA_REGISTRY_URL")
+"""Secrets that may be given as a file, named by NAME_FILE."""
 
 _IN_MILLISECONDS = {"COMMIT_INTERVAL", "MAX_LAG", "MAX_SKEW", "TRANSACTION_TIMEOUT", "SESSION_TIMEOUT"}
 
@@ -385,12 +406,14 @@ def load(
             values[setting.name] = setting.parse(text)
         except ValueError as error:
             problems.append(f"{setting.variable}: {error}")
+    problems += _read_files(given, values)
     problems += _together(given, values)
-    _fill_in(values, given, socket.gethostname() if hostname is None else hostname, problems)
+    _fill_in(values, given, socket.gethostname() if hostname is None else hostname)
     if problems:
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise OperatorError(f"the environment has {count}:", exit_code=USAGE, details=problems)
-    del values["SASL_PASSWORD_FILE"]
+    for name in _FROM_FILES:
+        del values[f"{name}_FILE"]
     fields = {name.lower() + ("_ms" if name in _IN_MILLISECONDS else ""): value for name, value in values.items()}
     return Settings(**fields)
 
@@ -408,13 +431,37 @@ def _unknown(given: Mapping[str, str]) -> list[tuple[str, str]]:
     ]
 
 
+def _read_files(given: Mapping[str, str], values: dict[str, Any]) -> list[str]:
+    """Take the secrets that are in files, and return what is wrong with them; none of it repeats a secret."""
+    problems: list[str] = []
+    parsers = {setting.name: setting.parse for setting in SETTINGS}
+    for name in _FROM_FILES:
+        file = values[f"{name}_FILE"]
+        if file is None:
+            continue
+        if name in given:
+            problems.append(f"{PREFIX}{name} and {PREFIX}{name}_FILE are both set: keep one")
+            continue
+        try:
+            text = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            problems.append(f"{PREFIX}{name}_FILE: the file cannot be read as text")
+            continue
+        if not text:
+            problems.append(f"{PREFIX}{name}_FILE: the file is empty")
+            continue
+        try:
+            values[name] = parsers[name](text)
+        except ValueError as error:
+            problems.append(f"{PREFIX}{name}_FILE: {error}")
+    return problems
+
+
 def _together(given: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
     """Return what is wrong between settings that are right each for itself."""
     problems: list[str] = []
     protocol = values["SECURITY_PROTOCOL"] or ""
     sasl = [name for name in ("SASL_USERNAME", "SASL_PASSWORD", "SASL_PASSWORD_FILE") if name in given]
-    if "SASL_PASSWORD" in given and "SASL_PASSWORD_FILE" in given:
-        problems.append(f"{PREFIX}SASL_PASSWORD and {PREFIX}SASL_PASSWORD_FILE are both set: keep one")
     if protocol.startswith("sasl_"):
         if "SASL_USERNAME" not in sasl:
             problems.append(f"{PREFIX}SASL_USERNAME is not set, and SECURITY_PROTOCOL {protocol} needs it")
@@ -444,7 +491,7 @@ def _together(given: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _fill_in(values: dict[str, Any], given: Mapping[str, str], hostname: str, problems: list[str]) -> None:
+def _fill_in(values: dict[str, Any], given: Mapping[str, str], hostname: str) -> None:
     """Set what follows from the machine or from other settings."""
     if values["ORDINAL"] is None:
         match = _ORDINAL.fullmatch(hostname.split(".")[0])
@@ -459,11 +506,6 @@ def _fill_in(values: dict[str, Any], given: Mapping[str, str], hostname: str, pr
         values["MAX_LAG"] = 30_000
     if values["SESSION_TIMEOUT"] is None:
         values["SESSION_TIMEOUT"] = 60_000 if values["STATIC_MEMBERSHIP"] else 10_000
-    if values["SASL_PASSWORD_FILE"] is not None:
-        try:
-            values["SASL_PASSWORD"] = Secret(values["SASL_PASSWORD_FILE"].read_text(encoding="utf-8").strip())
-        except (OSError, UnicodeDecodeError):
-            problems.append(f"{PREFIX}SASL_PASSWORD_FILE: the file cannot be read as text")
 
 
 def _shipped(name: str) -> Path:

@@ -6,6 +6,7 @@ import base64
 import json
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 )
 
 from orchestrator.runtime.embedded_broker import free_ports
+from tests.deploy.workers import Worker
 from tests.kafka.broker import KafkaBroker, Member
 from tests.kafka.certificates import Authority
 from tests.runtime.messages import CLICKSTREAM, PROFILES, item_added, profile
@@ -185,6 +187,26 @@ def test_the_right_credentials_work(secured: Secured, stream: Stream, how: str) 
         assert process.ended() == 0
 
     assert SECRET not in line + process.said
+
+
+def test_the_control_role_logs_in_with_a_token(secured: Secured, stream: Stream, tmp_path: Path) -> None:
+    """Through another client, Faust's: it is ready, which it is only once it has read with that login."""
+    (port,) = free_ports(1)
+    given = secured.with_sasl("OAUTHBEARER") | {"WEB_PORT": str(port)}
+    environment = stream.environment | {f"ORCHESTRATOR_{name}": text for name, text in given.items()}
+    with Worker("control", environment, tmp_path / "log") as process:
+        process.until(lambda: is_ready(port), "the control role to be ready")
+
+    assert SECRET not in process.log
+
+
+def is_ready(port: int) -> bool:
+    """Return whether a worker says that it is ready."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])

@@ -15,6 +15,7 @@ from orchestrator.audit import Promise
 from orchestrator.runtime.control_app import credentials
 from orchestrator.runtime.control_book import GRACE, Book, Place
 from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.oauth import ClientCredentials
 from orchestrator.runtime.running_audit import KEPT, RECENT, WAITING, Facts, fold_decision, fold_trigger
 from orchestrator.runtime.settings import load
 
@@ -349,6 +350,10 @@ def test_the_security_settings_reach_faust() -> None:
         assert (plain.protocol.value, plain.mechanism.value) == ("SASL_PLAINTEXT", mechanism)
         assert (plain.username, plain.password, plain.ssl_context) == ("ana", "secret", None)
     assert of("sasl_ssl", **sasl).protocol.value == "SASL_SSL"
+    issuer = {"ORCHESTRATOR_SASL_MECHANISM": "OAUTHBEARER", "ORCHESTRATOR_SASL_TOKEN_URL": "https://issuer/token"}
+    tokens = of("sasl_ssl", **sasl, **issuer)
+    assert (tokens.protocol.value, tokens.mechanism.value) == ("SASL_SSL", "OAUTHBEARER")
+    assert isinstance(tokens.oauth_cb, ClientCredentials)
 
 
 def test_certificates_that_cannot_be_used_are_refused_in_one_line(tmp_path: Path) -> None:

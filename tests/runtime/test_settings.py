@@ -169,23 +169,45 @@ def test_pages_with_customers_data_need_a_token_to_be_set() -> None:
     assert load({"ORCHESTRATOR_WEB_TOKEN": ""}, hostname="h").web_token is None
 
 
-def test_a_password_may_come_from_a_file(tmp_path: Path) -> None:
-    """A mounted secret ends in a line feed, which is not part of the password."""
-    file = tmp_path / "password"
-    file.write_text("from-file\n")
-    environment = SASL | {"ORCHESTRATOR_SASL_PASSWORD": "", "ORCHESTRATOR_SASL_PASSWORD_FILE": str(file)}
+def test_secrets_may_come_from_files(tmp_path: Path) -> None:
+    """A mounted secret ends in a line feed, which is not part of it."""
+    files = {"SASL_PASSWORD": "from-file", "WEB_TOKEN": "a-token", "SCHEMA_REGISTRY_URL": "https://u:p@registry"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    given = {f"ORCHESTRATOR_{name}_FILE": str(tmp_path / name) for name in files}
 
-    assert Secret("from-file") == load(environment, hostname="h").sasl_password
+    settings = load(SASL | {"ORCHESTRATOR_SASL_PASSWORD": ""} | given, hostname="h")
+
+    assert settings.sasl_password == Secret("from-file")
+    assert settings.web_token == Secret("a-token")
+    assert settings.schema_registry_url == "https://u:p@registry"
 
 
-def test_two_passwords_are_one_too_many(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("\n", "the file is empty"), ("pw-1@registry", "this is not a URL"), ("pw-1\udcff", "cannot be read as text")],
+)
+def test_a_file_without_a_usable_secret_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    """An empty token would let everybody in; and what is in the file is not repeated."""
+    file = tmp_path / "secret"
+    file.write_bytes(text.encode(errors="surrogateescape"))
+
+    (problem,) = problems_of({"ORCHESTRATOR_SCHEMA_REGISTRY_URL_FILE": str(file)})
+
+    assert problem.startswith("ORCHESTRATOR_SCHEMA_REGISTRY_URL_FILE: ")
+    assert said in problem
+    assert "pw-1" not in problem
+
+
+@pytest.mark.parametrize("name", ["SASL_PASSWORD", "WEB_TOKEN"])
+def test_two_secrets_are_one_too_many(tmp_path: Path, name: str) -> None:
     """Which one counts would be a guess."""
-    file = tmp_path / "password"
+    file = tmp_path / "secret"
     file.write_text("x")
 
-    (problem,) = problems_of({**SASL, "ORCHESTRATOR_SASL_PASSWORD_FILE": str(file)})
+    (problem,) = problems_of({**SASL, f"ORCHESTRATOR_{name}": "y", f"ORCHESTRATOR_{name}_FILE": str(file)})
 
-    assert "both set: keep one" in problem
+    assert f"ORCHESTRATOR_{name} and ORCHESTRATOR_{name}_FILE are both set: keep one" in problem
 
 
 @pytest.mark.parametrize(
@@ -217,6 +239,7 @@ def test_the_reference_lists_every_setting_with_its_description() -> None:
 
 def test_every_field_of_the_settings_comes_from_a_variable() -> None:
     """There is no setting that cannot be set."""
-    variables = {setting.name.lower() for setting in SETTINGS} - {"sasl_password_file"}
+    files = {"sasl_password_file", "web_token_file", "schema_registry_url_file"}
+    variables = {setting.name.lower() for setting in SETTINGS} - files
 
     assert variables == {field.name.removesuffix("_ms") for field in dataclasses.fields(Settings)}
