@@ -107,8 +107,9 @@ def test_workers_accept_the_environment(
 ) -> None:
     """Each role starts with what the chart gives it: values, secrets and folders fit together."""
     monkeypatch.chdir(helm.ROOT)
-    for file in ("password", "ca.crt", "tls.crt", "tls.key"):
+    for file in ("password", "ca.crt", "tls.crt", "tls.key", "web-token"):
         (tmp_path / file).write_text("secret")
+    (tmp_path / "registry-url").write_text("https://u:p@registry:8081")
     for pod in pods(rendered[name]):
         [container] = pod["spec"]["containers"]
         given = dict(resolved(container, tmp_path))
@@ -124,11 +125,10 @@ def resolved(container: Document, secrets: Path) -> Iterator[tuple[str, str]]:
     """Yield the variables of a container as its process sees them, with its mounts in other places."""
     for entry in container["env"]:
         if "valueFrom" in entry:
-            kind = next(iter(entry["valueFrom"]))
-            url = entry["name"].endswith("_URL")
-            yield entry["name"], "pod-12" if kind == "fieldRef" else "https://u:p@registry:8081" if url else "token"
+            assert list(entry["valueFrom"]) == ["fieldRef"]
+            yield entry["name"], "pod-12"
             continue
-        value = entry["value"].replace("/run/secrets/kafka", str(secrets))
+        value = entry["value"].replace("/run/secrets/journey", str(secrets))
         if entry["name"] == "ORCHESTRATOR_DEFINITIONS":
             value = str(helm.ROOT / "deploy" / "definitions" / "retail")
         yield entry["name"], value
@@ -136,13 +136,13 @@ def resolved(container: Document, secrets: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", SETS)
 def test_secrets_are_files_and_never_arguments(rendered: dict[str, list[Document]], name: str) -> None:
-    """No secret is in an argument or a plain value, and what is mounted is read by its owner only."""
+    """No secret is in an argument or a variable, and what is mounted is read by its owner only."""
     for pod in pods(rendered[name]):
         [container] = pod["spec"]["containers"]
         assert container["args"][:2] == ["worker", "--role"]
         assert len(container["args"]) == 3
-        plain = {entry["name"].removeprefix("ORCHESTRATOR_") for entry in container["env"] if "value" in entry}
-        assert plain & SECRETS == set()
+        named = {entry["name"].removeprefix("ORCHESTRATOR_") for entry in container["env"]}
+        assert named & SECRETS == set()
         mounted = [volume["projected"] for volume in pod["spec"]["volumes"] if "projected" in volume]
         assert all(volume["defaultMode"] == 0o440 for volume in mounted)
         assert ("static" in name or "keda" in name) is bool(mounted)
@@ -328,6 +328,20 @@ def test_keda_logs_in_as_the_engine_does() -> None:
     assert (trigger["sasl"], trigger["tls"], trigger["topic"]) == ("scram_sha512", "enable", "test-clickstream")
 
 
+def test_tokens_instead_of_passwords() -> None:
+    """Both roles and KEDA are told where tokens are to be had."""
+    token = "https://issuer.example.com/token"
+    sets = ('kafka.saslMechanism="OAUTHBEARER"', f'kafka.saslTokenUrl="{token}"', 'membership="dynamic"')
+
+    documents = helm.documents(helm.template(generated.SETS["static-sasl-ssl"], sets=(*sets, "keda.enabled=true")))
+
+    for pod in pods(documents):
+        [container] = pod["spec"]["containers"]
+        assert {"name": "ORCHESTRATOR_SASL_TOKEN_URL", "value": token} in container["env"]
+    assert of_kind(documents, "TriggerAuthentication")["spec"]["env"][1]["parameter"] == "oauthTokenEndpointUri"
+    assert of_kind(documents, "ScaledObject")["spec"]["triggers"][0]["metadata"]["sasl"] == "oauthbearer"
+
+
 def test_the_network_is_closed_but_for_what_is_needed(rendered: dict[str, list[Document]]) -> None:
     """In come scrapes, and to control its readers; out go names, brokers and the registry."""
     engine = of_kind(rendered["static-sasl-ssl"], "NetworkPolicy", "engine")["spec"]
@@ -392,6 +406,7 @@ REFUSED_BY_THE_CHART = {
     "no password": ('engine.kafkaUser.passwordSecret.name=""', "engine.kafkaUser needs username and passwordSecret"),
     "a password for nobody": ('kafka.securityProtocol="ssl"', "engine.kafkaUser has a password"),
     "trust without tls": ('kafka.securityProtocol="sasl_plaintext"', "kafka.caSecret is set, but"),
+    "tokens from nowhere": ('kafka.saslMechanism="OAUTHBEARER"', "go together: set both or neither"),
     "two registries": ('schemaRegistry.url="http://r"', "are both set: keep one"),
     "definitions twice": ('definitions.configMap="x"', "more than one place"),
     "no definitions": ("definitions.files={}", "no definitions: put YAML files"),

@@ -88,18 +88,21 @@ app.kubernetes.io/part-of: journey-orchestrator
 {{- if hasPrefix "sasl_" $kafka.securityProtocol }}
 - {name: ORCHESTRATOR_SASL_MECHANISM, value: {{ $kafka.saslMechanism }}}
 - {name: ORCHESTRATOR_SASL_USERNAME, value: {{ $user.username | quote }}}
-- {name: ORCHESTRATOR_SASL_PASSWORD_FILE, value: /run/secrets/kafka/password}
+- {name: ORCHESTRATOR_SASL_PASSWORD_FILE, value: /run/secrets/journey/password}
+{{- with $kafka.saslTokenUrl }}
+- {name: ORCHESTRATOR_SASL_TOKEN_URL, value: {{ . | quote }}}
+{{- end }}
 {{- end }}
 {{- if $kafka.caSecret.name }}
-- {name: ORCHESTRATOR_SSL_CA, value: /run/secrets/kafka/ca.crt}
+- {name: ORCHESTRATOR_SSL_CA, value: /run/secrets/journey/ca.crt}
 {{- end }}
 {{- if $user.certificateSecret.name }}
-- {name: ORCHESTRATOR_SSL_CERT, value: /run/secrets/kafka/tls.crt}
-- {name: ORCHESTRATOR_SSL_KEY, value: /run/secrets/kafka/tls.key}
+- {name: ORCHESTRATOR_SSL_CERT, value: /run/secrets/journey/tls.crt}
+- {name: ORCHESTRATOR_SSL_KEY, value: /run/secrets/journey/tls.key}
 {{- end }}
 {{- with $root.Values.schemaRegistry }}
 {{- if .urlSecret.name }}
-- {name: ORCHESTRATOR_SCHEMA_REGISTRY_URL, valueFrom: {secretKeyRef: {name: {{ .urlSecret.name }}, key: {{ .urlSecret.key }}}}}
+- {name: ORCHESTRATOR_SCHEMA_REGISTRY_URL_FILE, value: /run/secrets/journey/registry-url}
 {{- else if .url }}
 - {name: ORCHESTRATOR_SCHEMA_REGISTRY_URL, value: {{ .url | quote }}}
 {{- end }}
@@ -110,11 +113,13 @@ app.kubernetes.io/part-of: journey-orchestrator
 {{- end -}}
 
 {{/* Secrets are files: an environment shows in crash dumps, and a command line to everybody on the node. */}}
-{{- define "journey.kafkaSecrets" -}}
+{{- define "journey.secrets" -}}
 {{- $kafka := .root.Values.kafka -}}
+{{- $registry := .root.Values.schemaRegistry.urlSecret -}}
 {{- $user := .values.kafkaUser -}}
-{{- if or $user.passwordSecret.name $kafka.caSecret.name $user.certificateSecret.name -}}
-- name: kafka-secrets
+{{- $token := .values.webTokenSecret | default dict -}}
+{{- if or $user.passwordSecret.name $kafka.caSecret.name $user.certificateSecret.name $registry.name $token.name -}}
+- name: secrets
   projected:
     defaultMode: 0440
     sources:
@@ -126,6 +131,12 @@ app.kubernetes.io/part-of: journey-orchestrator
       {{- end }}{{ end }}
       {{- with $user.certificateSecret }}{{ if .name }}
       - secret: {name: {{ .name }}, items: [{key: {{ .certificateKey }}, path: tls.crt}, {key: {{ .privateKeyKey }}, path: tls.key}]}
+      {{- end }}{{ end }}
+      {{- with $registry }}{{ if .name }}
+      - secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: registry-url}]}
+      {{- end }}{{ end }}
+      {{- with $token }}{{ if .name }}
+      - secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: web-token}]}
       {{- end }}{{ end }}
 {{- end -}}
 {{- end -}}
@@ -201,6 +212,9 @@ securityContext:
 {{- if and (not $tls) $user.certificateSecret.name -}}
 {{- fail (printf "%s.kafkaUser has a certificate, but kafka.securityProtocol %s does not encrypt: use ssl or sasl_ssl" $role $v.kafka.securityProtocol) -}}
 {{- end -}}
+{{- end -}}
+{{- if and $sasl (ne (eq $v.kafka.saslMechanism "OAUTHBEARER") (ne $v.kafka.saslTokenUrl "")) -}}
+{{- fail "kafka.saslTokenUrl and kafka.saslMechanism OAUTHBEARER go together: set both or neither" -}}
 {{- end -}}
 {{- if and (not $tls) $v.kafka.caSecret.name -}}
 {{- fail (printf "kafka.caSecret is set, but kafka.securityProtocol %s does not encrypt: use ssl or sasl_ssl" $v.kafka.securityProtocol) -}}
