@@ -17,7 +17,7 @@ from orchestrator.identity import fingerprint
 from orchestrator.measurement import SLOT, measure, release_slot
 from orchestrator.moments.lifecycle import arm_calendars, move, wake_moment
 from orchestrator.moments.watch import accompany, look, note_memberships
-from orchestrator.program import MEASURED, Program
+from orchestrator.program import Program
 from orchestrator.records import Effects, EndedMoment
 from orchestrator.reference import Reference
 from orchestrator.step import Step
@@ -118,7 +118,7 @@ def observe(step: Step, event: Event) -> None:
         return  # beyond its lateness: a fact, but never a moment, a cancellation or an amendment
     for moment in dispatch.watched:
         look(step, moment, time)
-    if name in MEASURED and (name != SENT or foreign):
+    if name in step.program.measured and (name != SENT or foreign):
         measure(step, event)
     if not dispatch.roles:
         return

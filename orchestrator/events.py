@@ -22,6 +22,7 @@ ERASED = "profile.erased"
 
 
 SENT = "message.sent"
+CLICKED = "message.clicked"
 """A message went out; `trigger_id` says that it was ours."""
 
 UNSUBSCRIBED = "customer.unsubscribed"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orchestrator.customer import Window
-from orchestrator.events import Event
+from orchestrator.events import CLICKED, Event
 from orchestrator.features import MAX_KEY, line_margin
 from orchestrator.identity import fingerprint
 from orchestrator.records import ActiveCampaign, CampaignOutcome
@@ -18,6 +18,9 @@ from orchestrator.step import Step
 
 SLOT = ""
 """The name under which the end of the running measurement window waits among the moments' timers."""
+
+MAX_REMEMBERED = 20
+"""Windows kept beyond `amend_for` because other campaigns ask what became of them."""
 
 MAX_ORDERS = 200
 """Orders counted in one window; who orders more often is no person, and would only cost state."""
@@ -36,10 +39,17 @@ def release_slot(step: Step) -> None:
     assert window is not None
     step.effects.outcomes.append(outcome_of(window, step.customer_id))
     step.effects.hold(None)
-    keep_from = customer.now - step.program.policy.amend_for
-    customer.closed[:] = [*(kept for kept in customer.closed if kept.end >= keep_from), window]
+    customer.closed[:] = [*_kept(step), window]
     customer.window = None
     del customer.fires[SLOT]
+
+
+def _kept(step: Step) -> list[Window]:
+    """Return the closed windows that returns may still amend, or that other campaigns ask about."""
+    now, remembered = step.customer.now, step.program.remembered
+    keep_from = now - step.program.policy.amend_for
+    asked = [w for w in step.customer.closed if w.end < keep_from and w.start >= now - remembered.get(w.campaign, 0)]
+    return [*asked[-MAX_REMEMBERED:], *(window for window in step.customer.closed if window.end >= keep_from)]
 
 
 def measure(step: Step, event: Event) -> None:
@@ -67,6 +77,12 @@ def _count(step: Step, window: Window, event: Event) -> bool:
         return False
     if event.name == "order.placed":
         return _place_order(step, window, event)
+    if event.name == CLICKED:
+        # Whoever names the trigger is believed; without one the campaign's name will do.
+        trigger_id = event.data.get("trigger_id")
+        ours = trigger_id in window.triggers if trigger_id else event.data.get("campaign") == window.campaign
+        window.clicked = window.clicked or (ours and not window.control)
+        return False  # no outcome counts clicks
     if event.name == "customer.unsubscribed":
         changed, window.unsubscribed = not window.unsubscribed, True
         return changed

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.policy import Policy
 from orchestrator.conditions import Condition, InSegment, Read, walk
-from orchestrator.events import ERASED, PROFILE, SENT, UNSUBSCRIBED
+from orchestrator.events import CLICKED, ERASED, PROFILE, SENT, UNSUBSCRIBED
 from orchestrator.features import Feature
 from orchestrator.moments.rules import (
     Absence,
@@ -107,10 +107,15 @@ class Program:
                 others = self.followers.get(moment.shape.moment, ())
                 self.followers[moment.shape.moment] = (*others, moment)
         self._asks = {moment.name: self._events_asked(moment) for moment in self.watched}
+        self.remembered = self._remembered()
+        """How long after its decision the window of a campaign is kept because others ask what became of it."""
+        asks_for_clicks = any(c.after is not None and c.after.outcome != "received" for c in self.campaigns.values())
+        self.measured = MEASURED | {CLICKED} if asks_for_clicks else MEASURED
+        """The event names that windows count."""
         self.longest_cap = max((cap.per for cap in policy.caps), default=0)
         self.longest_late = max([*policy.accept_late.values(), policy.default_accept_late])
         self._dispatch = {name: self._compile(name) for name in self._event_names()}
-        self.relevant = frozenset(self._dispatch) | BUILT_IN
+        self.relevant = frozenset(self._dispatch) | BUILT_IN | self.measured
         """The event names that can change anything; all others need not even be decoded further."""
 
     def dispatch(self, event: str) -> Dispatch:
@@ -120,6 +125,14 @@ class Program:
     def accept_late(self, event: str) -> int:
         """Return how long after its time an event of this name still corrects, milliseconds."""
         return self.policy.accept_late.get(self._topics.get(event, ""), self.policy.default_accept_late)
+
+    def _remembered(self) -> dict[str, int]:
+        asked = [(c.after.campaign, c.after.within) for c in self.campaigns.values() if c.after is not None]
+        asked += [(other.after, other.length) for c in self.campaigns.values() for other in c.exclusions]
+        longest: dict[str, int] = {}
+        for name, length in asked:
+            longest[name] = max(length, longest.get(name, 0))
+        return longest
 
     def _event_names(self) -> set[str]:
         names = {name for feature in self.features.values() for name in feature.events}

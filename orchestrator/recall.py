@@ -201,7 +201,10 @@ def _hold(step: Step, decision: Decision, winner: Candidate, until: int) -> None
     control = decision.arm == "control"
     cost = 0 if campaign is None else campaign.cost
     version = decision.definitions_version
-    hold_slot(step, Window(decision.decision_id, winner.campaign, control, winner.moment, start, until, cost, version))
+    window = Window(decision.decision_id, winner.campaign, control, winner.moment, start, until, cost, version)
+    if decision.trigger_id is not None:
+        window.triggers.append(decision.trigger_id)
+    hold_slot(step, window)
     place = (winner.moment, winner.moment_key)
     ended = next((over for over in decision.ended if (over.moment, over.moment_key) == place), None)
     there = None if winner.moment not in step.program.moments else customer.instances(winner.moment).get(place[1])

@@ -48,10 +48,8 @@ def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment
     control = verdict.arm == "control"
     end = now + campaign.measure.window
     version = step.program.version
-    hold_slot(
-        step,
-        Window(verdict.decision_id, campaign.name, control, winner.moment.name, now, end, campaign.cost, version),
-    )
+    window = Window(verdict.decision_id, campaign.name, control, winner.moment.name, now, end, campaign.cost, version)
+    hold_slot(step, window)
     over = []
     for option in verdict.options:
         if option is winner:
@@ -80,6 +78,7 @@ def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment
     customer.answered.append(answered)
     if control:
         return over, None
+    window.triggers.append(trigger_id)
     step.effects.triggers.append(trigger_of(step, answered, end, "send"))
     count_own_message(step, answered)
     return over, trigger_id

@@ -27,6 +27,23 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
+class After:
+    """What must have become of another campaign, decided at most `within` ago: received, responded or ignored."""
+
+    campaign: str
+    outcome: str
+    within: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Another campaign that keeps this one away for a time after its decision, in both arms."""
+
+    after: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Campaign:
     """One campaign; `cost` in minor units per treated customer, `control_bp` its control group in basis points."""
 
@@ -39,3 +56,6 @@ class Campaign:
     priority: int = 50
     cost: int = 0
     only_if: Condition | None = None
+    after: After | None = None
+    exclusions: tuple[Exclusion, ...] = ()
+    leads_to: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from orchestrator.arbitration.campaign import Campaign
+from orchestrator.arbitration.history import excluded_until, follows
 from orchestrator.civil import period_of, quiet_until, to_local, zone_for
 from orchestrator.conditions import readable
 from orchestrator.customer import Customer, Instance, Profile
@@ -135,6 +136,24 @@ def _audience(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Fin
     return Finding(truth is True, campaign.only_if.saw(view), None if truth is None else s.now + DAY)
 
 
+def _excluded(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+    if not campaign.exclusions:
+        return None
+    untils = ((excluded_until(s.customer, exclusion), exclusion.after) for exclusion in campaign.exclusions)
+    kept_away = [(until, other) for until, other in untils if until is not None and until > s.now]
+    if not kept_away:
+        return Finding(passed=True, saw="no " + ", no ".join(e.after for e in campaign.exclusions))
+    until, other = max(kept_away)
+    return Finding(passed=False, saw=other, retry_at=until)
+
+
+def _after(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+    if campaign.after is None:
+        return None
+    passed, saw = follows(s.customer, campaign.after, s.now)
+    return Finding(passed, saw, s.now + DAY)
+
+
 _NO_PROFILE = Profile()
 
 _CHECKS = (
@@ -144,5 +163,7 @@ _CHECKS = (
     (Reason.CAP, _caps),
     (Reason.QUIET_HOURS, _quiet_hours),
     (Reason.NOT_ELIGIBLE, _audience),
+    (Reason.EXCLUDED, _excluded),
+    (Reason.NOT_ELIGIBLE, _after),
 )
 """The checks in their order, each named by the reason it gives when it fails."""

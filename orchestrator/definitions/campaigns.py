@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 
-from orchestrator.arbitration.campaign import Campaign, Measure, Send
-from orchestrator.conditions import Condition
+from orchestrator.arbitration.campaign import After, Campaign, Exclusion, Measure, Send
+from orchestrator.conditions import And, Condition, InSegment, Or
 from orchestrator.definitions.expressions import Declared, Scope, compile_condition
-from orchestrator.definitions.nodes import Problems, Scalar, did_you_mean
+from orchestrator.definitions.nodes import Place, Problems, Scalar, did_you_mean
 from orchestrator.definitions.records import Record, Word, clean
 
 
 class CampaignBuilder:
-    """Builds campaigns over declared features, segments and moments; `moments` has each moment's key."""
+    """Builds campaigns over declared features, segments and moments; `moments` has each moment's key.
+
+    `windows` has how long each campaign is measured, by name; None where that is not known.
+    """
 
     def __init__(
         self,
         features: Mapping[str, Declared],
         segments: frozenset[str],
         moments: Mapping[str, str | None],
+        windows: Mapping[str, int | None],
         problems: Problems,
     ) -> None:
         self.features = features
         self.segments = segments
         self.moments = moments
+        self.windows = windows
         self.problems = problems
 
     def build(self, record: Record) -> Campaign | None:
         """Return the campaign that a record describes, or None if anything is wrong with it."""
         mark = len(self.problems.found)
         when = self._when(record)
-        only_if = self._only_if(record)
+        only_if = _all_of(self._audience(record), self._only_if(record))
+        after, exclusions = self._after(record), self._exclusions(record)
+        for word in record.words("leads_to"):
+            self._other(word, record, "lead to")
         self._check_control(record)
         if not record.sound or not clean(self.problems, mark):
             return None
@@ -46,6 +55,9 @@ class CampaignBuilder:
             priority=record.need("priority", int),
             cost=_cost(record.get("cost", Record)),
             only_if=only_if,
+            after=after,
+            exclusions=exclusions,
+            leads_to=record.texts("leads_to"),
         )
 
     def _when(self, record: Record) -> tuple[str, ...]:
@@ -68,12 +80,92 @@ class CampaignBuilder:
         scope = Scope(features=self.features, segments=self.segments, moment=True, key=key)
         return compile_condition(text, scope, self.problems)
 
+    def _audience(self, record: Record) -> Condition | None:
+        words = record.words("audience")
+        for word in words:
+            if word.text not in self.segments:
+                near = did_you_mean(word.text, self.segments)
+                self.problems.error(word.place, "E052", f"unknown segment '{word.text}'{near}")
+        if not words:
+            return None
+        either = tuple(InSegment(word.text) for word in words)
+        return Condition(" or ".join(map(str, either)), either[0] if len(either) == 1 else Or(either))
+
+    def _after(self, record: Record) -> After | None:
+        after = record.get("after", Record)
+        if after is None or not after.sound:
+            return None
+        word, within = after.need("campaign", Word), after.need("within", int)
+        self._other(word, record, "come after")
+        window = self.windows.get(word.text)
+        if window is not None and within <= window:
+            self.problems.error(
+                after.at("within"),
+                "E051",
+                f"'within' is over before '{word.text}' lets go of the slot: this never comes true",
+            )
+        return After(word.text, after.kind.head, within)
+
+    def _exclusions(self, record: Record) -> tuple[Exclusion, ...]:
+        found = []
+        for exclude in record.records("exclude"):
+            if exclude.sound:
+                word, length = exclude.need("after", Word), exclude.need("for", int)
+                if word.text != record.texts("campaign")[0]:  # to stay away from oneself for a time makes sense
+                    self._other(word, record, "stay away after")
+                window = self.windows.get(word.text)
+                if window is not None and length <= window:
+                    self.problems.warn(
+                        exclude.at("for"),
+                        "W003",
+                        f"'for' has no effect: '{word.text}' holds the slot for as long anyway",
+                    )
+                found.append(Exclusion(word.text, length))
+        return tuple(found)
+
+    def _other(self, word: Word, record: Record, verb: str) -> None:
+        """Check the name of another campaign."""
+        if word.text not in self.windows:
+            near = did_you_mean(word.text, self.windows)
+            self.problems.error(word.place, "E052", f"unknown campaign '{word.text}'{near}")
+        elif word.text in record.texts("campaign"):
+            self.problems.error(word.place, "E051", f"'{word.text}' cannot {verb} itself")
+
     def _check_control(self, record: Record) -> None:
         control = record.values.get("control")
         if isinstance(control, Record):
             start, floor = control.get("start", int), control.get("floor", int)
             if start is not None and floor is not None and floor > start:
                 self.problems.error(control.at("floor"), "E051", "'floor' is larger than 'start'")
+
+
+def check_circles(campaigns: Mapping[str, Campaign], places: Mapping[str, Place], problems: Problems) -> None:
+    """Warn of campaigns that lead to one another in a circle: it is followed only so far."""
+    left = {name: [other for other in campaign.leads_to if other in campaigns] for name, campaign in campaigns.items()}
+    while True:
+        try:
+            TopologicalSorter(left).prepare()
+        except CycleError as error:
+            circle: list[str] = error.args[1][::-1]
+            problems.warn(places[circle[0]], "W004", f"a circle of 'leads_to': {' -> '.join(circle)}")
+            left[circle[0]].remove(circle[1])
+        else:
+            return
+
+
+def window_of(record: Record) -> int | None:
+    """Return how long a campaign is measured, None where it does not say so."""
+    measure = record.get("measure", Record)
+    return None if measure is None else measure.get("for", int)
+
+
+def _all_of(*conditions: Condition | None) -> Condition | None:
+    """Return one condition that stands for all there are."""
+    there = [condition for condition in conditions if condition is not None]
+    if len(there) < 2:
+        return there[0] if there else None
+    text = " and ".join(f"({condition.text})" for condition in there)
+    return Condition(text, And(tuple(condition.expression for condition in there)))
 
 
 def _shares(record: Record) -> tuple[int, int]:

@@ -44,8 +44,10 @@ CODES: Mapping[str, str] = {
     "E048": "An event does not say which key it is about.",
     "E050": "Part of the language, but not supported yet.",
     "E051": "Two values contradict each other.",
+    "E052": "An unknown campaign or segment.",
     "E053": "Segments that ask about themselves, or about one another too deep down.",
     "W001": "No campaign answers a moment.",
     "W002": "Nothing uses a feature.",
-    "W003": "A field has no effect yet.",
+    "W003": "A field has no effect, or none yet.",
+    "W004": "Campaigns lead to one another in a circle.",
 }

@@ -391,6 +391,16 @@ _MOMENTS = (
     )),
 )  # fmt: skip
 
+_AFTER = Field("campaign", "name", "The other campaign.", "reorder_reminder", required=True)
+_AFTER_WITHIN = Field(
+    "within", "duration", "How long ago it may have been decided at most.", "180d", required=True, low="1h", high="730d"
+)
+
+
+def _true(name: str, description: str) -> Field:
+    return Field(name, "choice", description, "true", required=True, options=("true",))
+
+
 _CAMPAIGNS = (
     Kind("campaign", "What we may do about a moment, and how we will know that it worked.", (
         Field("campaign", "name", "The campaign's name.", "cart_rescue", required=True),
@@ -400,7 +410,12 @@ _CAMPAIGNS = (
               low="0", high="1000"),
         Field("class", "choice", "What sort of message it is.", "marketing", default="marketing",
               options=("marketing",), planned=("transactional", "legal")),
+        Field("audience", "name", "The segment it is for; of several, any.", "newcomers", many=True),
         Field("only_if", "condition", "Who it is for.", "\"in_segment('newcomers')\""),
+        Field("after", "object", "What must have become of another campaign before.",
+              "{ campaign: reorder_reminder, responded: true, within: 180d }", kind="after"),
+        Field("exclude", "object", "After which campaigns it stays away for a time.", "{ after: last_units, for: 7d }",
+              kind="exclude", many=True),
         Field("send", "object", "What the sender is asked for.",
               "{ channel: email, template: cart_rescue, with: [cart_lines] }", required=True, kind="send"),
         Field("cost", "object", "What it costs per customer who gets it.", "{ send: 0.01, offer: 5.00 }", kind="cost"),
@@ -408,8 +423,25 @@ _CAMPAIGNS = (
               "{ objective: margin, for: 3d, guard: [unsubscribe] }", required=True, kind="measure"),
         Field("control", "percentage", "The share who get nothing, so that the rest can be compared with them.",
               "{ start: 15%, floor: 5% }", required=True, kind="control", low="1%", high="90%"),
-    ), planned=("offer", "stop_when", "leads_to", "after", "exclude", "series", "recheck_before_send", "cap",
-                "on_change", "audience")),
+        Field("leads_to", "name", "The campaigns that somebody who responded becomes eligible for.",
+              "[cross_sell_discovery]", many=True),
+    ), planned=("offer", "stop_when", "series", "recheck_before_send", "cap", "on_change")),
+    Kind("after/received", "Somebody to whom another campaign's message went, and was not taken back.", (
+        _AFTER, _true("received", "They received it; the control group has not."), _AFTER_WITHIN,
+    )),
+    Kind("after/responded", "Somebody who responded to another campaign.", (
+        _AFTER,
+        _true("responded", "They received it and, before its window ended, clicked on it or placed an order of which "
+              "something was kept."),
+        _AFTER_WITHIN,
+    )),
+    Kind("after/ignored", "Somebody who ignored another campaign.", (
+        _AFTER, _true("ignored", "They received it, its window is over, and they did not respond."), _AFTER_WITHIN,
+    )),
+    Kind("exclude", "Another campaign, and for how long this one stays away after it.", (
+        Field("after", "name", "The other campaign; its control group counts as well.", "last_units", required=True),
+        Field("for", "duration", "For how long after its decision.", "7d", required=True, low="1m", high="730d"),
+    )),
     Kind("send", "What the sender is asked for.", (
         Field("channel", "name", "Through which channel.", "email", required=True),
         Field("template", "name", "Which template the sender fills.", "cart_rescue", required=True),

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.conditions import Condition
 from orchestrator.definitions import nodes
-from orchestrator.definitions.campaigns import CampaignBuilder
+from orchestrator.definitions.campaigns import CampaignBuilder, check_circles, window_of
 from orchestrator.definitions.catalogue import CATALOGUE, Catalogue
 from orchestrator.definitions.expressions import ANY, BOUGHT, Declared
 from orchestrator.definitions.features import build_bands, build_features, declare, share_times
@@ -131,7 +131,7 @@ class _Loader:
         moments = self._moments(builder)
         features.update(builder.hidden)
         keys = {name: moments[name].key if name in moments else ANY for name in self.moments}
-        campaigns = self._campaigns(CampaignBuilder(declared, names, keys, self.problems))
+        campaigns = self._campaigns(declared, names, keys)
         policy = build_policy(dict(self._policy()), self.problems)
         definitions = Definitions(version, features, segments, moments, campaigns, *([policy] if policy else []))
         features.update(_asked_by_functions(definitions))
@@ -183,13 +183,17 @@ class _Loader:
                 hosts[name] = built.get(name)
         return {name: moment for name in self.moments if (moment := built.get(name)) is not None}
 
-    def _campaigns(self, builder: CampaignBuilder) -> dict[str, Campaign]:
-        found: dict[str, Campaign] = {}
-        for name, node in self.campaigns.items():
-            record = self.reader.read("campaign", node, f"campaign {shown(name)}")
-            built = None if record is None else builder.build(record)
-            if built is not None:
-                found[name] = built
+    def _campaigns(
+        self, features: Mapping[str, Declared], segments: frozenset[str], keys: Mapping[str, str | None]
+    ) -> dict[str, Campaign]:
+        records = {
+            name: self.reader.read("campaign", node, f"campaign {shown(name)}") for name, node in self.campaigns.items()
+        }
+        windows = {name: None if record is None else window_of(record) for name, record in records.items()}
+        builder = CampaignBuilder(features, segments, keys, windows, self.problems)
+        built = {name: builder.build(record) for name, record in records.items() if record is not None}
+        found = {name: campaign for name, campaign in built.items() if campaign is not None}
+        check_circles(found, {name: self.places["campaign", name] for name in found}, self.problems)
         return found
 
     def _policy(self) -> Iterator[tuple[str, Record]]:

@@ -1,0 +1,53 @@
+"""What became of earlier campaigns, from the customer's own windows: received, responded to, ignored.
+
+Somebody received a campaign whose message was sent to them and not taken back. They responded if, before its window
+ended, they clicked on one of its messages or placed an order of which something was kept; returns and late orders amend
+that as they amend the outcome. They ignored it if its window is over and they did not respond. The control group has
+received nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.arbitration.campaign import After, Exclusion
+from orchestrator.conditions import readable
+from orchestrator.customer import Customer, Window
+
+
+def windows_of(customer: Customer, campaign: str) -> Iterator[Window]:
+    """Yield a campaign's windows, the newest first."""
+    if customer.window is not None and customer.window.campaign == campaign:
+        yield customer.window
+    yield from (window for window in reversed(customer.closed) if window.campaign == campaign)
+
+
+def became_of(window: Window, now: int) -> str:
+    """Return what became of a campaign as far as it is known: a word that `After` asks for, or why it is none."""
+    if window.control:
+        return "control group"
+    if window.void:
+        return "taken back"
+    if window.clicked or any(paid > 0 for paid, _ in window.orders.values()):
+        return "responded"
+    return "ignored" if window.end <= now else "received"
+
+
+def follows(customer: Customer, after: After, now: int) -> tuple[bool, str]:
+    """Return whether what a campaign must come after has happened in time, and what did."""
+    newest = ""
+    for window in windows_of(customer, after.campaign):
+        if window.start < now - after.within:
+            break
+        became = became_of(window, now)
+        said = f"{after.campaign}: {became}, {readable(now - window.start, 'duration')} ago"
+        if became == after.outcome or (after.outcome == "received" and became in ("responded", "ignored")):
+            return True, said
+        newest = newest or said
+    return False, newest or f"{after.campaign}: not in {readable(after.within, 'duration')}"
+
+
+def excluded_until(customer: Customer, exclusion: Exclusion) -> int | None:
+    """Return until when an earlier campaign keeps another away, in both arms alike; None if it never was."""
+    newest = next(windows_of(customer, exclusion.after), None)
+    return None if newest is None else newest.start + exclusion.length
