@@ -63,12 +63,36 @@ def stage(embedded: EmbeddedBroker, request: pytest.FixtureRequest) -> Iterator[
     prefix = f"{request.node.name.replace('[', '-').replace(']', '')}-"
     topics = declared.load(Path("topics.yaml")).with_prefix(prefix)
     admin = AdminClient({"bootstrap.servers": embedded.bootstrap})
-    names = [topics.decisions.name, topics.triggers.name, topics.profiles.name]
+    names = [topics.decisions.name, topics.triggers.name, topics.profiles.name, topics.outcomes.name]
     for created in admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names]).values():
         created.result(20)
     yield Stage(embedded.bootstrap, prefix, topics)
     for deleted in admin.delete_topics(names).values():
         deleted.exception(20)
+
+
+def outcome(number: int, arm: str) -> dict[str, Any]:
+    """Return an outcome: treated customers spend twice as much and earn 2.00 more."""
+    treated = arm == "treatment"
+    return {
+        "outcome_id": f"{arm}{number}",
+        "revision": 0,
+        "decision_id": f"{arm}{number}",
+        "customer_id": f"{arm}{number}",
+        "campaign": "cart",
+        "arm": arm,
+        "moment": "abandoned_cart",
+        "window_from": 0,
+        "window_until": (1 + number % 60) * DAY,
+        "orders": 1 + treated,
+        "revenue": 400 * (1 + treated) + number % 7,
+        "margin": 300 + 200 * treated + number % 7,
+        "cost": 10 * treated,
+        "unsubscribed": False,
+        "contaminated": False,
+        "void": False,
+        "definitions_version": "v1",
+    }
 
 
 def profile(customer: str, zone: str | None) -> dict[str, Any]:
@@ -90,6 +114,35 @@ def test_clean_topics_are_clean(stage: Stage) -> None:
     assert "6 decisions and 3 triggers of 2 customers, 3 slot intervals" in result.output
     assert result.output.count("  kept: ") == len(Promise)
     assert result.output.endswith("\nclean\n")
+
+
+@pytest.mark.broker
+def test_report_says_what_campaigns_were_worth(stage: Stage, tmp_path: Path) -> None:
+    """As a table with a page beside it, and as JSON; amended outcomes count once."""
+    windows = [outcome(number, arm) for number in range(120) for arm in ("treatment", "control")]
+    amended = {**windows[0], "revision": 1, "margin": 700}
+    stage.write("outcomes", [*windows, amended])
+    page = tmp_path / "worth.html"
+
+    told = stage.run("report", "--html", str(page))
+    read = json.loads(stage.run("report", "--json", "--before-cost", "--metric", "revenue").output)
+
+    assert told.exit_code == 0, told.output
+    assert "cart" in told.output
+    assert "works" in told.output
+    assert page.read_text().count("<svg") >= 3
+    assert read["metric"] == "revenue"
+    assert read["campaigns"][0]["treatment"]["windows"] == 120
+    assert read["campaigns"][0]["difference"]["mean"] == pytest.approx(400)
+
+
+@pytest.mark.broker
+def test_report_without_an_outcome_says_so(stage: Stage) -> None:
+    """Nothing measured yet is an answer."""
+    result = stage.run("report")
+
+    assert result.exit_code == 0
+    assert f"No measurement window has closed yet: {stage.prefix}campaign-outcomes has no outcome." in result.output
 
 
 @pytest.mark.broker

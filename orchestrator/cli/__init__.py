@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": ("orchestrator.cli.test:test", "Run the tests that lie beside definitions."),
     "why": ("orchestrator.cli.why:why", "Show every decision about a customer with its reasons."),
     "audit": ("orchestrator.cli.audit:audit", "Prove the promises from the output topics alone."),
+    "report": ("orchestrator.cli.report:report", "Show what every campaign was worth against randomised control."),
     "dead-letters": (
         "orchestrator.cli.dead_letters:dead_letters",
         "List, show and redrive records that could not be used.",

@@ -108,6 +108,14 @@ def compare(outcomes: Iterable[Outcome], metric: str = "margin", *, net: bool = 
     )
 
 
+def course(
+    outcomes: Iterable[Outcome], looks: Iterable[int], metric: str = "margin", *, net: bool = False
+) -> list[Results]:
+    """Return what was known at each of the looks, from the windows that had ended by then as we know them today."""
+    newest = newest_of(outcomes)
+    return [compare([one for one in newest if one["window_until"] <= look], metric, net=net) for look in looks]
+
+
 class _Sample:
     """Windows in one arm: per customer their number, what was gained in them and what had been earned before them."""
 

@@ -101,6 +101,42 @@ def differences(rows: Sequence[tuple[str, Interval | None]], color: ColorOf, mon
     return svg.drawing(WIDTH, bottom, "Difference between treatment and control", *parts)
 
 
+def courses(
+    looks: Sequence[int],
+    rows: Sequence[tuple[str, Sequence[Interval | None]]],
+    color: ColorOf,
+    money: Callable[[float], str],
+) -> str:
+    """Return a strip per campaign: how its interval narrowed from look to look, around a line at 0."""
+    step, left, tall = 96.0, _room(campaign for campaign, _ in rows), 76.0
+    height = step * len(rows)
+    x = svg.Scale(looks[0], looks[-1], left, WIDTH - 150)
+    parts = _months(looks[0], looks[-1], x, 0, height)
+    for number, (campaign, course) in enumerate(rows):
+        top = number * step
+        known = [(look, one) for look, one in zip(looks, course, strict=True) if one is not None]
+        parts.append(svg.text(left - 16, top + tall / 2, campaign, "label strong", "end"))
+        if not known:
+            parts.append(svg.text(left + 8, top + tall / 2, "not enough data yet", "note"))
+            continue
+        # The first intervals are so wide that the last ones would be a line: what leaves the strip is cut off.
+        last = known[-1][1]
+        reach = 3 * max(abs(last.low), abs(last.high)) or 1.0
+        y = svg.Scale(-reach, reach, top + tall, top)
+
+        def place(value: float, y: svg.Scale = y, reach: float = reach) -> float:
+            return y(min(max(value, -reach), reach))
+
+        points = [(x(look), place(one.high), place(one.low)) for look, one in known]
+        parts.append(svg.band(points, f"{color(campaign)} interval", _said(last, money)))
+        parts.append(svg.line(left, y(0), WIDTH - 150, y(0), "zero"))
+        parts += [svg.dot(x(look), place(one.mean), 3, f"{color(campaign)} mean", f"{day(look)}: {_said(one, money)}")
+                  for look, one in known]  # fmt: skip
+        parts.append(svg.text(WIDTH - 140, place(last.mean), f"{money(last.low)} to {money(last.high)}", "value"))
+
+    return svg.drawing(WIDTH, height + 24, "How the intervals narrowed over time", *parts)
+
+
 def timelines(rows: Sequence[Timeline], first: int, last: int, color: ColorOf) -> str:
     """Return a line per customer: slots as bars, and marks for what happened without one."""
     step, left, top = 46.0, _room(row.customer for row in rows), 6.0

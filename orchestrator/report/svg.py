@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from math import ceil, floor, log10
 
@@ -47,6 +48,12 @@ def diamond(x: float, y: float, size: float, class_: str, hint: str = "") -> str
     corners = ((x, y - size), (x + size, y), (x, y + size), (x - size, y))
     points = " ".join(f"{_text(a)},{_text(b)}" for a, b in corners)
     return tag("polygon", *_hint(hint), points=points, class_=class_)
+
+
+def band(points: Sequence[tuple[float, float, float]], class_: str, hint: str = "") -> str:
+    """Return the area between two lines, from points of (x, upper y, lower y)."""
+    outline = [(x, upper) for x, upper, _ in points] + [(x, lower) for x, _, lower in reversed(points)]
+    return tag("polygon", *_hint(hint), points=" ".join(f"{_text(x)},{_text(y)}" for x, y in outline), class_=class_)
 
 
 def hatch(name: str, class_: str) -> str:
