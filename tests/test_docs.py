@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import COMMANDS
+from orchestrator.runtime.control_pages import METRICS as CONTROL_METRICS
 from orchestrator.runtime.loop import FENCED
-from orchestrator.runtime.metrics import reference as metrics
+from orchestrator.runtime.metric import reference as table_of
+from orchestrator.runtime.metrics import METRICS
 from orchestrator.runtime.settings import SETTINGS, reference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +48,12 @@ def first_sentence(path: Path) -> str:
     return " ".join(docstring.split("\n\n")[0].split())
 
 
-PARTS: dict[str, Callable[[], str]] = {"settings": reference, "metrics": metrics, "modules": modules}
+PARTS: dict[str, Callable[[], str]] = {
+    "settings": reference,
+    "metrics": lambda: table_of(METRICS),
+    "control_metrics": lambda: table_of(CONTROL_METRICS),
+    "modules": modules,
+}
 
 
 def renewed(text: str) -> str:

@@ -4,30 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import faust
 from faust.web import Request, Response, View
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    GCCollector,
-    PlatformCollector,
-    ProcessCollector,
-    generate_latest,
-)
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from orchestrator.runtime.control_book import Book
 from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.metric import Described, Values, registry_with
 from orchestrator.runtime.settings import Secret
 from orchestrator.why import explain
 
 Records = list[dict[str, Any]]
 Fetch = Callable[[str, int, list[int]], Records]
 """Returns a customer's decisions that are at these offsets of a partition; it may block."""
+
+
+class Scrape(NamedTuple):
+    """What a scrape of the control role reads from."""
+
+    book: Book
+    ready: bool
+
+
+def _by(read: Callable[[Book], Mapping[str, int]]) -> Callable[[Scrape], Values]:
+    return lambda scrape: [((key,), count) for key, count in read(scrape.book).items()]
+
+
+METRICS: tuple[Described[Scrape], ...] = (
+    Described("journey_control_decisions", "counter", ("reason",), "Decisions read, by reason.",
+              _by(lambda book: book.reasons)),
+    Described("journey_control_triggers", "counter", ("campaign",), "Triggers read, by campaign.",
+              _by(lambda book: book.campaigns)),
+    # Gauges: they are restored at a start and leave with their partitions.
+    Described("journey_control_violations", "gauge", ("kind",), "Broken promises, by kind; whatever is not 0 is wrong.",
+              _by(lambda book: book.violations())),
+    Described("journey_control_unusable_records", "gauge", ("reason",),
+              "Decisions and triggers that could not be read, by reason.", _by(lambda book: book.unusables())),
+    Described("journey_control_redelivered", "counter", (), "Records that had been read before; they change nothing.",
+              lambda scrape: [((), scrape.book.redelivered)]),
+    Described("journey_control_ready", "gauge", (), "1 while its table is restored and can be asked.",
+              lambda scrape: [((), scrape.ready)]),
+)  # fmt: skip
+"""Every metric of the control role."""
 
 
 class BookCollector(Collector):
@@ -39,36 +62,14 @@ class BookCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of the control role."""
-        book = self._book
-        decisions = CounterMetricFamily("journey_control_decisions", "Decisions read, by reason.", labels=["reason"])
-        for reason, count in book.reasons.items():
-            decisions.add_metric([reason], count)
-        triggers = CounterMetricFamily("journey_control_triggers", "Triggers read, by campaign.", labels=["campaign"])
-        for campaign, count in book.campaigns.items():
-            triggers.add_metric([campaign], count)
-        # Gauges: they are restored at a start and leave with their partitions.
-        violations = GaugeMetricFamily("journey_control_violations", "Broken promises, by kind.", labels=["kind"])
-        for kind, count in book.violations().items():
-            violations.add_metric([kind], count)
-        unusable = GaugeMetricFamily(
-            "journey_control_unusable_records", "Records that could not be used, by reason.", labels=["reason"]
-        )
-        for reason, count in book.unusables().items():
-            unusable.add_metric([reason], count)
-        yield from (decisions, triggers, violations, unusable)
-        yield CounterMetricFamily(
-            "journey_control_redelivered", "Records that had been read before.", value=book.redelivered
-        )
-        yield GaugeMetricFamily("journey_control_ready", "Whether the tables are restored.", value=self._ready())
+        scrape = Scrape(self._book, self._ready())
+        for metric in METRICS:
+            yield metric.family(scrape)
 
 
 def add_pages(app: faust.App, book: Book, ready: Callable[[], bool], token: Secret | None, fetch: Fetch) -> None:
     """Add the pages; `ready` says whether the table is restored."""
-    registry = CollectorRegistry()
-    registry.register(BookCollector(book, ready))
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    GCCollector(registry=registry)
+    registry = registry_with(BookCollector(book, ready))
 
     @app.page("/healthz")
     async def healthz(view: View, _: Request) -> Response:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import confluent_kafka
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from orchestrator import __version__
 from orchestrator.events import FOREVER
 from orchestrator.runtime.clock import now_ms
 from orchestrator.runtime.loop import Loop
+from orchestrator.runtime.metric import Described, Value, Values, registry_with
 from orchestrator.runtime.partition import Partition
-from orchestrator.runtime.tally import Histogram
 
 
 class Scrape(NamedTuple):
@@ -30,40 +29,7 @@ class Scrape(NamedTuple):
     fenced: bool = False
 
 
-Value = float | Histogram
-Read = Callable[[Scrape], Iterable[tuple[tuple[str, ...], Value]]]
-"""Yields the values of the labels, and the value."""
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """One metric: `kind` is counter, gauge or histogram; a counter's name goes without the `_total` of its sample."""
-
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    help: str
-    read: Read
-
-    @property
-    def sample(self) -> str:
-        """The name to ask for, of a histogram without `_bucket`, `_sum` and `_count`."""
-        return f"{self.name}_total" if self.kind == "counter" else self.name
-
-    def family(self, scrape: Scrape) -> Metric:
-        """Return the metric with its values of now."""
-        if self.kind == "histogram":
-            histogram = HistogramMetricFamily(self.name, self.help, labels=self.labels)
-            for labels, value in self.read(scrape):
-                assert isinstance(value, Histogram)
-                histogram.add_metric(labels, list(value.buckets()), value.sum)
-            return histogram
-        make = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
-        family = make(self.name, self.help, labels=self.labels)
-        for labels, value in self.read(scrape):
-            assert not isinstance(value, Histogram)
-            family.add_metric(labels, value)
-        return family
+Read = Callable[[Scrape], Values]
 
 
 def _one(read: Callable[[Scrape], Value]) -> Read:
@@ -132,7 +98,7 @@ def _build(_: Scrape) -> Iterator[tuple[tuple[str, ...], Value]]:
     yield versions, 1
 
 
-METRICS: tuple[Described, ...] = (
+METRICS: tuple[Described[Scrape], ...] = (
     # events
     Described("journey_events", "counter", (), "Records read from the inputs and decided, usable or not.",
               _tally("events")),
@@ -226,15 +192,4 @@ class LoopCollector(Collector):
 
 def registry_of(loop: Callable[[], Loop | None], fenced: Callable[[], bool] = lambda: False) -> CollectorRegistry:
     """Return a registry with the engine's metrics and the process's own."""
-    registry = CollectorRegistry()
-    registry.register(LoopCollector(loop, fenced))
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    GCCollector(registry=registry)
-    return registry
-
-
-def reference() -> str:
-    """Return the table of all metrics of the engine as Markdown."""
-    rows = [f"| `{metric.sample}` | {metric.kind} | {', '.join(metric.labels)} | {metric.help} |" for metric in METRICS]
-    return "\n".join(["| metric | type | labels | meaning |", "|---|---|---|---|", *rows]) + "\n"
+    return registry_with(LoopCollector(loop, fenced))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from tests.deploy.helm import ROOT
+from orchestrator.runtime.control_pages import METRICS as CONTROL_METRICS
+from orchestrator.runtime.metric import Described
+from orchestrator.runtime.metrics import METRICS
 
 KUBERNETES: Mapping[str, frozenset[str]] = {
     "kube_pod_container_status_restarts_total": frozenset({"namespace", "pod", "container"}),
@@ -20,25 +23,17 @@ KUBERNETES: Mapping[str, frozenset[str]] = {
 TARGET = frozenset({"job", "instance", "namespace", "pod"})
 """Labels that Prometheus adds to what it scrapes."""
 
-_FAMILY = re.compile(
-    r"(Counter|Gauge)MetricFamily\(\s*\"(journey_\w+)\",\s*\"[^\"]*\"(?:,\s*labels=\[\"(\w+)\"\])?", re.DOTALL
-)
 _NAME = re.compile(r"\b(?:journey|process|python|kube|kubelet)_\w+")
 
 
 def ours() -> dict[str, frozenset[str]]:
     """Return the metrics of both roles, by name, with their own labels."""
-    found = {}
-    table = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").split("<!-- generated: metrics -->\n")[1]
-    for line in table.split("<!-- end -->")[0].splitlines()[2:]:  # another test keeps it complete
-        name, kind, labels = (part.strip(" `") for part in line.split("|")[1:4])
-        found[re.sub(r"_(bucket|sum|count)$", "", name)] = frozenset(re.findall(r"\w+", labels)) | (
-            {"le"} if kind == "histogram" else frozenset()
-        )
-    source = (ROOT / "orchestrator" / "runtime" / "control_pages.py").read_text(encoding="utf-8")
-    for kind, name, label in _FAMILY.findall(source):
-        found[name + ("_total" if kind == "Counter" else "")] = frozenset({label} if label else ())
-    return found
+    tables: tuple[Sequence[Described[Any]], ...] = (METRICS, CONTROL_METRICS)
+    return {
+        metric.sample: frozenset(metric.labels) | ({"le"} if metric.kind == "histogram" else set())
+        for table in tables
+        for metric in table
+    }
 
 
 def known() -> dict[str, frozenset[str]]:
