@@ -15,6 +15,7 @@ from orchestrator.definitions.catalogue import CATALOGUE, Catalogue
 from orchestrator.definitions.expressions import ANY, BOUGHT, Declared
 from orchestrator.definitions.features import build_bands, build_features, declare, share_times
 from orchestrator.definitions.fields import KINDS, POLICY_SECTIONS, SECTIONS
+from orchestrator.definitions.meaning import check as check_meaning
 from orchestrator.definitions.moments import MomentBuilder
 from orchestrator.definitions.nodes import Place, Problem, Problems, did_you_mean, parse
 from orchestrator.definitions.policy import build_policy
@@ -24,7 +25,7 @@ from orchestrator.definitions.values import WORDS, shown
 from orchestrator.definitions.values import name as parse_name
 from orchestrator.features import Feature
 from orchestrator.moments.rules import Around, During, Moment, Silence
-from orchestrator.program import Definitions, Segment
+from orchestrator.program import Definitions, Program, Segment
 
 TESTS = ".test.yaml"
 """How files end that hold tests, not definitions."""
@@ -135,9 +136,24 @@ class _Loader:
         policy = build_policy(dict(self._policy()), self.problems)
         definitions = Definitions(version, features, segments, moments, campaigns, *([policy] if policy else []))
         features.update(_asked_by_functions(definitions))
-        if not self.problems.errors:  # what is wrong hides what is used
+        if not self.problems.errors:  # what is wrong hides what is used, and what is meant
             self._unused(definitions)
+            disorder = Program(definitions, self.catalogue.topic_by_event).disorder
+            self.problems.found += check_meaning(definitions, disorder, self._where)
         return definitions
+
+    def _where(self, what: str, name: str, *fields: str | int) -> Place:
+        """Return where a field of something stands, or what is nearest to it."""
+        node, place = getattr(self, f"{what}s").get(name), self.places[what, name]
+        for field in fields:
+            if isinstance(node, nodes.Mapping) and isinstance(field, str) and field in node.entries:
+                node = node.entries[field]
+            elif isinstance(node, nodes.Sequence) and isinstance(field, int):
+                node = node.items[field]
+            else:
+                break
+            place = node.place
+        return place
 
     def _features(self) -> dict[str, Feature]:
         found: dict[str, Feature] = {}

@@ -12,6 +12,8 @@ from orchestrator.definitions.records import Record
 from orchestrator.program import Segment
 
 MAX_DEPTH = 10
+MAX_PARTS = 1_000
+"""How many parts a segment's condition may have, those of the segments it asks about included each time."""
 
 
 def build_segment(
@@ -42,7 +44,14 @@ def check_nesting(segments: Mapping[str, Segment], places: Mapping[str, Place], 
         problems.error(places[min(cycle)], "E053", f"segment '{min(cycle)}' asks about itself: {circle}")
         return
     depth: dict[str, int] = {}
+    parts: dict[str, int] = {}
     for name in order:
+        own = len(list(walk(segments[name].condition.expression))) if name in segments else 0
+        parts[name] = own + sum(parts[other] for other in asked.get(name, ()))
+        if parts[name] > MAX_PARTS:
+            says = f"segment '{name}' has {parts[name]:,} parts with those it asks about, at most {MAX_PARTS:,}"
+            problems.error(places[name], "E053", says)
+            parts[name] = 0
         depth[name] = 1 + max((depth[other] for other in asked.get(name, ())), default=0)
         if depth[name] == MAX_DEPTH + 1:
             problems.error(places[name], "E053", f"segment '{name}' asks about segments more than {MAX_DEPTH} deep")
