@@ -132,7 +132,7 @@ def main() -> None:
     print(said)
     if given.write:
         facts = machine(runs=f"{given.runs}, {LOOKS} looks each, windows of {WINDOW // DAY} days")
-        title = "# Can the figures be believed?\n\n`python -m bench.measurement --write`, on the purchases of Complete Journey."
+        title = "# Can the figures be believed?\n\n`python -m bench.measurement --write`, on Complete Journey."
         write("measurement", {"about": facts, "found": found}, f"{title}\n\n{about(facts)}\n{said}")
     if found["false alarms"] > MOST_ALARMS or found["covered"] < LEAST_COVERED:
         raise SystemExit("missed")
