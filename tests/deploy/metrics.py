@@ -14,7 +14,6 @@ from orchestrator.runtime.metrics import METRICS
 
 KUBERNETES: Mapping[str, frozenset[str]] = {
     "kube_pod_container_status_restarts_total": frozenset({"namespace", "pod", "container"}),
-    "kube_pod_container_status_last_terminated_exitcode": frozenset({"namespace", "pod", "container"}),
     "kubelet_volume_stats_available_bytes": frozenset({"namespace", "persistentvolumeclaim"}),
     "kubelet_volume_stats_capacity_bytes": frozenset({"namespace", "persistentvolumeclaim"}),
 }
