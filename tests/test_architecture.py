@@ -25,6 +25,7 @@ LAYERS = (
     ("definitions",),
     ("runtime",),
     ("report",),
+    ("backtest",),
     ("demo",),
     ("cli", "__main__"),
 )

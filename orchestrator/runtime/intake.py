@@ -88,6 +88,21 @@ class Intake:
         owner = _CUSTOMER_FIELD if mapping is None else mapping.customer
         if str(record[owner]) != customer:
             return DeadLetter("missing_customer", f"the field {owner} is not the record's key")
+        return self._event(source, customer, record, offset, newest)
+
+    def take(self, topic: str, record: dict[str, Any], offset: int, newest: int) -> Event | DeadLetter:
+        """Return the event of a record that was read from elsewhere than its topic, or why there is none."""
+        source = self._sources[topic]
+        customer = str(record[_CUSTOMER_FIELD if source.mapping is None else source.mapping.customer])
+        key = customer.encode(errors="replace")
+        if not key or len(key) > MAX_CUSTOMER_BYTES or key[0] == 0:
+            return DeadLetter("missing_customer", f"the key is no customer id: {len(key)} bytes")
+        return self._event(source, customer, record, offset, newest)
+
+    def _event(
+        self, source: _Source, customer: str, record: dict[str, Any], offset: int, newest: int
+    ) -> Event | DeadLetter:
+        mapping = source.mapping
         odd = _implausible(record, None if mapping is None else mapping.time)
         if odd is not None:
             return DeadLetter("invalid_value", odd)

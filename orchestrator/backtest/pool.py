@@ -1,0 +1,146 @@
+"""The processes of a back-test: they read the history into partitions, then take each partition through the engine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from orchestrator.backtest.history import History, Seen
+from orchestrator.backtest.life import live
+from orchestrator.backtest.spool import SpoolWriter, partitions_in, read_spool
+from orchestrator.backtest.steps import Steps
+from orchestrator.definitions.catalogue import CATALOGUE
+from orchestrator.program import Definitions, Program
+from orchestrator.reference import Reference
+from orchestrator.simulation import Simulation
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is behind us, and of how much."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process of a back-test works with; events are spooled for all of the definitions."""
+
+    history: History
+    definitions: Sequence[Definitions]
+    reference: Reference
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition that was read: its customers' lives, one after the other."""
+
+    number: int
+    programs: Sequence[Program]
+    job: Job
+    steps: Steps
+
+    def lives(self) -> Iterator[tuple[str, int, list[Simulation]]]:
+        """Yield every customer in order of their ids, how many events they have, and what each program decided."""
+        customers = read_spool(self.job.folder, self.number)
+        for customer in sorted(customers):
+            placed = customers.pop(customer)
+            lag = self.job.history.max_lag
+            yield (
+                customer,
+                len(placed),
+                [live(program, self.job.reference, placed, self.steps, max_lag=lag) for program in self.programs],
+            )
+
+
+class Pool:
+    """Processes with one job; with one process everything happens here, with the same result."""
+
+    def __init__(self, history: History, definitions: Sequence[Definitions], processes: int) -> None:
+        self._history = history
+        self._definitions = definitions
+        self._processes = processes
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start the processes."""
+        reference = self._history.products()
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrator-backtest-")))
+        self.job = Job(self._history, self._definitions, reference, folder)
+        self._executor: ProcessPoolExecutor | None = None
+        if self._processes > 1:
+            context = multiprocessing.get_context("spawn")
+            executor = ProcessPoolExecutor(self._processes, context, _start, (self.job,))
+            self._executor = executor
+            self._stack.callback(executor.shutdown, wait=True, cancel_futures=True)
+        else:
+            _start(self.job)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the processes and delete what they left."""
+        self._stack.close()
+
+    def read(self, progress: Progress) -> Seen:
+        """Read the whole history; return what was seen."""
+        seen = Seen()
+        readers = range(self._history.readers)
+        for done, found in enumerate(self._each(_read, [(reader,) for reader in readers]), 1):
+            seen.add(found)
+            progress("reading", done, len(readers))
+        return seen
+
+    def decide(
+        self, take: Callable[[Partition], Result], steps: Mapping[int, Steps], progress: Progress
+    ) -> list[Result]:
+        """Return what `take`, a function of a module, makes of each partition, in the order of the partitions."""
+        numbers = partitions_in(self.job.folder)
+        results: dict[int, Result] = {}
+        tasks = [(take, number, steps[number]) for number in numbers]
+        for done, (number, result) in enumerate(self._each(_decide, tasks), 1):
+            results[number] = result
+            progress("deciding", done, len(numbers))
+        return [results[number] for number in numbers]
+
+    def _each(self, function: Callable[..., Result], tasks: Iterable[tuple[object, ...]]) -> Iterator[Result]:
+        if self._executor is None:
+            yield from (function(*task) for task in tasks)
+            return
+        futures: list[Future[Result]] = [self._executor.submit(function, *task) for task in tasks]
+        for future in as_completed(futures):
+            yield future.result()
+
+
+class _Worker:
+    """What one process has at hand once it has started."""
+
+    job: Job
+    programs: tuple[Program, ...]
+
+
+def _start(job: Job) -> None:
+    _Worker.job = job
+    _Worker.programs = tuple(Program(one, CATALOGUE.topic_by_event) for one in job.definitions)
+
+
+def _read(reader: int) -> Seen:
+    job, seen = _Worker.job, Seen()
+    relevant = frozenset[str]().union(*(program.relevant for program in _Worker.programs))
+    writer = SpoolWriter(job.folder, reader)
+    for partition, step, event in job.history.read(reader, seen):
+        if event.name in relevant:
+            writer.put(partition, step, event)
+    writer.close()
+    return seen
+
+
+def _decide(take: Callable[[Partition], Result], number: int, steps: Steps) -> tuple[int, Result]:
+    return number, take(Partition(number, _Worker.programs, _Worker.job, steps))
