@@ -24,6 +24,10 @@ RELEASE_LAG = 600_000
 most, for stragglers before it lets go."""
 
 
+FORGOTTEN = "(erased)"
+"""Named as holding the slot where a customer was erased meanwhile: which campaign it was is not known any more."""
+
+
 class Promise(StrEnum):
     """What every history must keep; a violation names the promise it breaks."""
 
@@ -293,6 +297,8 @@ class _Ledger:
         own = self.intervals.get(customer, [])
         for interval in own:
             by_campaign[interval.campaign].append(interval)
+        if any(claim.holder == FORGOTTEN for claim in claims):
+            by_campaign[FORGOTTEN] = own
         held = {
             campaign: ([one.start for one in intervals], list(accumulate((one.end for one in intervals), max)))
             for campaign, intervals in by_campaign.items()

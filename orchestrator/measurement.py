@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.customer import Window
-from orchestrator.events import CLICKED, Event
+from orchestrator.customer import Customer, Window
+from orchestrator.events import CLICKED, FOREVER, Event
 from orchestrator.features import MAX_KEY, line_margin
 from orchestrator.identity import fingerprint
+from orchestrator.program import Program
 from orchestrator.records import ActiveCampaign, CampaignOutcome
 from orchestrator.step import Step
 
 SLOT = ""
 """The name under which the end of the running measurement window waits among the moments' timers."""
+
+FORGOTTEN = "(erased)"
+"""What a slot is named that was held before its customer was erased: no campaign has such a name."""
 
 MAX_REMEMBERED = 20
 """Windows kept beyond `amend_for` because other campaigns ask what became of them."""
@@ -33,15 +37,34 @@ def hold_slot(step: Step, window: Window) -> None:
     step.effects.hold(active_of(window, step.customer_id))
 
 
+def slot_left(customer: Customer) -> int:
+    """Return the end of a customer's last window, which alone outlives an erasure; -FOREVER when there was none."""
+    windows = customer.closed if customer.window is None else [*customer.closed, customer.window]
+    return max((window.end for window in windows), default=-FOREVER)
+
+
+def may_overlap(program: Program, until: int, clock_before: int) -> bool:
+    """Return whether what is still to be decided after an instant could lie before the end of a window: late events."""
+    return until > -FOREVER and until + program.longest_late > clock_before
+
+
+def inherit_slot(program: Program, customer: Customer, until: int) -> None:
+    """Let somebody who comes back after an erasure wait for the end of the window that ran before it."""
+    customer.window = Window("", FORGOTTEN, control=False, moment="", start=until, end=until, cost=0, version="")
+    customer.fires[SLOT] = until + program.order_disorder
+
+
 def release_slot(step: Step) -> None:
     """End the running window: its outcome is final but for amendments, and the slot is free."""
     customer, window = step.customer, step.customer.window
     assert window is not None
+    del customer.fires[SLOT]
+    customer.window = None
+    if window.campaign == FORGOTTEN:
+        return  # what was measured in it is gone, and nobody was told that it holds the slot
     step.effects.outcomes.append(outcome_of(window, step.customer_id))
     step.effects.hold(None)
     customer.closed[:] = [*_kept(step), window]
-    customer.window = None
-    del customer.fires[SLOT]
 
 
 def _kept(step: Step) -> list[Window]:
@@ -66,7 +89,8 @@ def _windows(step: Step, event: Event) -> list[tuple[Window, bool]]:
     """Return the windows an event may still change, and whether each is closed."""
     customer, amend_for = step.customer, step.program.policy.amend_for
     closed = [(window, True) for window in customer.closed if event.time <= window.end + amend_for]
-    return closed if customer.window is None else [*closed, (customer.window, False)]
+    running = customer.window
+    return closed if running is None or running.campaign == FORGOTTEN else [*closed, (running, False)]
 
 
 def _count(step: Step, window: Window, event: Event) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from orchestrator.customer import Customer, customer_from_bytes
 from orchestrator.engine import advance
 from orchestrator.events import ERASED, FOREVER, Event
+from orchestrator.measurement import inherit_slot, may_overlap, slot_left
 from orchestrator.program import Program
 from orchestrator.records import ActiveCampaign, CampaignOutcome, Decision, Trigger
 from orchestrator.reference import Reference
@@ -45,6 +46,7 @@ class Simulation:
         self.outcomes: list[CampaignOutcome] = []
         self.active: dict[str, ActiveCampaign] = {}
         self._arrived: dict[str, list[Event]] = {}
+        self._slots_left: dict[str, int] = {}
         self._timers: list[tuple[int, str]] = []
 
     def feed(self, *events: Event) -> None:
@@ -84,12 +86,17 @@ class Simulation:
     def _step(self, customer_id: str, events: list[Event], to: int) -> None:
         erased = max((place for place, event in enumerate(events) if event.name == ERASED), default=None)
         if erased is not None:
-            self.customers.pop(customer_id, None)
+            gone = self.customers.pop(customer_id, None)
+            if gone is not None:
+                self._slots_left[customer_id] = slot_left(gone)
             self.active.pop(customer_id, None)
             events = events[erased + 1 :]
             if not events:
                 return
         customer = self.customers.setdefault(customer_id, Customer())
+        left = self._slots_left.pop(customer_id, -FOREVER)
+        if may_overlap(self.program, left, self.clock):
+            inherit_slot(self.program, customer, left)
         effects = advance(
             self.program,
             self.reference,

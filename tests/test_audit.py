@@ -327,6 +327,17 @@ def test_slot_may_be_let_go_a_little_late() -> None:
     assert not audit(located("decisions", [first, beyond]), located("campaign-triggers", [send(first)])).clean
 
 
+def test_after_an_erasure_any_window_may_be_what_holds_the_slot() -> None:
+    """Which campaign it was is forgotten, that there was one is not."""
+    first = decision("d1", at=0, until=10)
+    erased = [candidate("birthday", "slot_held", saw="(erased)")]
+    held, beyond = decision("d2", at=5, candidates=erased), decision("d3", at=10 + RELEASE_LAG, candidates=erased)
+
+    assert audit(located("decisions", [first, held]), located("campaign-triggers", [send(first)])).clean
+    report = audit(located("decisions", [first, beyond]), located("campaign-triggers", [send(first)]))
+    assert kinds(report) == {Promise.HOLDER_HOLDS}
+
+
 def test_one_long_interval_overlaps_all_that_begin_within() -> None:
     """A short interval does not hide the long one that is still running."""
     report = audit_treatments([(0, 100), (10, 20), (30, 40), (100, 110)])

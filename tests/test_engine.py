@@ -242,6 +242,24 @@ def test_an_erased_customer_is_forgotten() -> None:
     assert ANA not in shop.customers
 
 
+def test_whoever_comes_back_after_an_erasure_waits_for_the_window_that_ran() -> None:
+    """Two windows of one customer never overlap, whatever is forgotten in between."""
+    shop = simulation()
+    shop.feed(profile(), cart_add("09:00"))
+    shop.advance(instant("10:05"))
+    (first,) = shop.decisions
+    shop.feed(Event(ERASED, ANA, instant("10:10")))
+    shop.advance(instant("10:15"))
+    assert ANA not in shop.customers
+
+    shop.feed(profile("10:20"), cart_add("10:20"))
+    shop.advance(instant("12:00"))
+
+    assert first.window_until is not None
+    assert [decision.reason for decision in shop.decisions] == ["chosen", "slot_held"]
+    assert shop.decisions[1].candidates[0].retry_at == first.window_until
+
+
 # --- delivered twice --------------------------------------------------------------------------------------------------
 
 

@@ -110,6 +110,7 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
         outbox,
         settings.max_lag_ms,
         records_barriers=live,
+        erasure_salt=_erasure_salt(settings, topics),
         traces=settings.trace_headers,
     )
     cache = Cache(BLOCK_CACHE)
@@ -153,7 +154,25 @@ def build_rebuild(settings: Settings) -> Rebuild:
     reader.close()
     intake = Intake(topics, codec, max_record_bytes=settings.max_record_bytes, max_skew=settings.max_skew_ms)
     replay = settings.barriers == "replay"
-    return Rebuild(shared, admin, topics, codec, program, reference, intake, group=settings.group, replay=replay)
+    salt = _erasure_salt(settings, topics)
+    return Rebuild(
+        shared,
+        admin,
+        topics,
+        codec,
+        program,
+        reference,
+        intake,
+        group=settings.group,
+        erasure_salt=salt,
+        replay=replay,
+    )
+
+
+def _erasure_salt(settings: Settings, topics: Topics) -> str:
+    """Return what hides of whom an end is kept after an erasure; never the same in two installations' changelogs."""
+    secret = "" if settings.erasure_salt is None else settings.erasure_salt.reveal()
+    return f"{topics.changelog.name}/{secret}"
 
 
 def _products(topics: Topics, codec: Codec, shared: Mapping[str, Any]) -> tuple[Reference, ReferenceReader]:

@@ -19,11 +19,13 @@ from confluent_kafka import Message
 from orchestrator.customer import STATE_VERSION, Customer, customer_from_bytes
 from orchestrator.engine import advance
 from orchestrator.events import ERASED, FOREVER, PROFILE, Event
+from orchestrator.measurement import inherit_slot, may_overlap, slot_left
 from orchestrator.migrations import UnknownStateVersionError
 from orchestrator.program import Program
 from orchestrator.records import Effects
 from orchestrator.reference import Reference
 from orchestrator.runtime.census import Census
+from orchestrator.runtime.erased_slots import SLOT_KEY, ErasedSlots, unpack_ends
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.inbox import Inbox, Step
 from orchestrator.runtime.intake import DeadLetter, Intake
@@ -68,7 +70,8 @@ class Entry:
 class Deciding:
     """What every partition of a process decides with.
 
-    `max_lag` None means timers are never judged later than due; with `traces` triggers carry a trace context.
+    `max_lag` None means timers are never judged later than due; `erasure_salt` hides whose slot is still held after an
+    erasure; with `traces` triggers carry a trace context.
     """
 
     program: Program
@@ -77,6 +80,7 @@ class Deciding:
     outbox: Outbox
     max_lag: int | None
     records_barriers: bool
+    erasure_salt: str = ""
     traces: bool = False
 
 
@@ -116,6 +120,7 @@ class Partition:
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
         self._dirty: set[bytes] = set()
         self._erased: set[bytes] = set()
+        self._slots_left = ErasedSlots(deciding.erasure_salt, unpack_ends(store.slots()))
         self._read: dict[tuple[int, int], Message] = {}  # with traces, the records of a step by topic and offset
         self._due_heap: list[tuple[int, bytes]] = []
         # Timers read ahead from the store, valid until the next settle: rows, and the instant up to which they are all.
@@ -148,7 +153,8 @@ class Partition:
         clock = step.barrier.time
         by_customer = self._events(step)
         due = self._due_up_to(clock)
-        if not step.messages and not due and self._deciding.records_barriers:
+        idle = not step.messages and not due and self._deciding.records_barriers
+        if idle and not self._forget_slots(clock):
             self._note_progress(clock)
             return  # live and idle: time went by and changed nothing, so there is nothing to keep
         before = self.clock
@@ -161,6 +167,7 @@ class Partition:
         for key in due:
             if key not in by_customer:
                 self._advance(key, (), clock, before, not_before)
+        self._forget_slots(clock)
         self.clock = clock
         self.positions = step.positions
         self.has_changes = True
@@ -208,8 +215,12 @@ class Partition:
     def _advance(self, key: bytes, events: Sequence[Event], clock: int, before: int, not_before: int) -> None:
         entry = self._load(key)
         if events and any(event.name == ERASED for event in events):
-            entry, events = self._erase(key, entry, events)
+            events = self._erase(key, entry, events)
         deciding = self._deciding
+        if self._slots_left and events and (not entry.size or key in self._erased):
+            until = self._slots_left.inherit(key)
+            if until is not None:
+                inherit_slot(deciding.program, entry.customer, until)
         seen = entry.customer.seen
         marks = list(seen) if events else None
         if events and events[0].time < before:
@@ -281,18 +292,28 @@ class Partition:
                 if self.census.counting:  # else it was little, and the next partition need not wait
                     self._tally.counted_at = now
 
-    def _erase(self, key: bytes, entry: Entry, events: Sequence[Event]) -> tuple[Entry, Sequence[Event]]:
-        """Forget a customer: their state, timers and our compacted records; what comes after starts anew."""
+    def _erase(self, key: bytes, entry: Entry, events: Sequence[Event]) -> Sequence[Event]:
+        """Forget a customer: their state, timers and our compacted records; return what comes after, a new beginning.
+
+        Only until when their slot is held outlives it, or somebody who comes back at once would be written to again.
+        """
         last = max(place for place, event in enumerate(events) if event.name == ERASED)
         customer = entry.customer
         outcomes = [window.decision_id for window in customer.closed]
         self._deciding.outbox.erase(self.number, key, outcomes)
+        until = slot_left(customer)
+        if may_overlap(self._deciding.program, until, self.clock):
+            self._slots_left.keep(key, until)
         entry.customer = Customer()
         self._erased.add(key)
         # A tombstone says no time of its own, so among profiles the topic's order tells which came after it.
         tombstone = events[last].offset
         anew = [event for event in events[:last] if event.name == PROFILE and event.offset > tombstone]
-        return entry, [*anew, *events[last + 1 :]]
+        return [*anew, *events[last + 1 :]]
+
+    def _forget_slots(self, clock: int) -> bool:
+        """Forget the ends of windows that nothing decided after an instant can lie before; return whether any was."""
+        return bool(self._slots_left) and self._slots_left.drop(clock - self._deciding.program.longest_late)
 
     def _load(self, key: bytes) -> Entry:
         entry = self._entries.get(key)
@@ -373,7 +394,7 @@ class Partition:
     # --- a commit ---------------------------------------------------------------------------------------------------
 
     def stage(self, definitions: str) -> tuple[list[tuple[bytes, bytes | None]], Meta]:
-        """Return the changelog records of this commit, one per changed customer, and its meta record."""
+        """Return the changelog records of this commit, one per change, and its meta record."""
         batch = self.store.batch()
         records: list[tuple[bytes, bytes | None]] = []
         counted_to = self.census.counted_to
@@ -413,6 +434,9 @@ class Partition:
             records.append((key, data))
             self._cached_bytes += len(data) - entry.size
             entry.size = len(data)
+        for name, end in self._slots_left.changes():
+            batch.put_slot(name, end)
+            records.append((SLOT_KEY + name, end))
         self.census.add(customers, timers, slots, size)
         self._batch = batch
         self._meta = Meta(self.clock, dict(self.positions), definitions, state_version=STATE_VERSION)
@@ -435,6 +459,7 @@ class Partition:
         self._batch = self._meta = None
         self._dirty.clear()
         self._erased.clear()
+        self._slots_left.settle()
         self._due_heap.clear()
         self._rows, self._rows_until, self._rows_from = [], -FOREVER, self.clock
         self.has_changes = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -25,11 +25,13 @@ from confluent_kafka.admin import AdminClient
 
 from orchestrator.customer import STATE_VERSION, Customer, customer_from_bytes
 from orchestrator.events import DAY, ERASED, FOREVER, Event
+from orchestrator.measurement import may_overlap
 from orchestrator.program import Program
 from orchestrator.recall import hand_over, recall, stretches
 from orchestrator.records import Decision
 from orchestrator.reference import Reference
 from orchestrator.runtime.avro import Codec
+from orchestrator.runtime.erased_slots import SLOT_KEY, ErasedSlots
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.intake import DeadLetter, Intake, sources_of
 from orchestrator.runtime.state_store import META_KEY, Meta, Stored, meta_to_bytes, pack
@@ -72,6 +74,7 @@ class Rebuild:
         intake: Intake,
         *,
         group: str,
+        erasure_salt: str,
         replay: bool,
     ) -> None:
         self._config = dict(client_config)
@@ -82,6 +85,7 @@ class Rebuild:
         self._reference = reference
         self._intake = intake
         self._group = group
+        self._salt = erasure_salt
         self._sources = sources_of(topics)
         self._committed = (*self._sources, *((topics.clock,) if replay else ()))
         self._decode_barrier = codec.decoder(topics.clock)
@@ -160,7 +164,11 @@ class Rebuild:
         states = self._fold(number, spans, -FOREVER if last is None else last["time"], counted)
         clock = counted.decided_until if last is None else max(last["time"], counted.decided_until)
         positions = {topic.name: spans[topic.name].end for topic in self._committed}
-        held = self._write(number, states, Meta(clock, positions, self._program.version), producer, consumer)
+        slots = ErasedSlots(self._salt, {})
+        for key, until in counted.slots_left.items():
+            if may_overlap(self._program, until, clock):
+                slots.keep(key, until)
+        held = self._write(number, states, slots, Meta(clock, positions, self._program.version), producer, consumer)
         return Rebuilt(number, len(states), counted.events, counted.decisions, held)
 
     def _last_barrier(self, number: int, offsets: Mapping[str, int]) -> Mapping[str, Any] | None:
@@ -248,9 +256,13 @@ class Rebuild:
     ) -> Iterator[tuple[int, bytes, Decision]]:
         so_far = -FOREVER
         for record in self._read(self._topics.decisions, number, span):
-            if record.key not in known or record.value is None:
+            if record.key is None or record.value is None:
                 continue
             decision = msgspec.convert(self._decode_decision(record.value, record.headers or None), Decision)
+            if record.key not in known:  # nothing of whoever was erased, but until when their slot is held
+                left = counted.slots_left.get(record.key, -FOREVER)
+                counted.slots_left[record.key] = max(left, decision.window_until or -FOREVER)
+                continue
             counted.decisions += 1
             so_far = counted.decided_until = max(so_far, decision.decided_at)
             yield so_far, record.key, decision
@@ -273,7 +285,13 @@ class Rebuild:
         return read_topic(self._config, topic.name, partitions=[number], spans={number: span})
 
     def _write(
-        self, number: int, states: Mapping[bytes, bytes], meta: Meta, producer: Producer, consumer: Consumer
+        self,
+        number: int,
+        states: Mapping[bytes, bytes],
+        slots: ErasedSlots,
+        meta: Meta,
+        producer: Producer,
+        consumer: Consumer,
     ) -> int:
         """Write a partition of the changelog, and with its last transaction the group's offsets; return slots held."""
         topic, held = self._topics.changelog.name, 0
@@ -285,6 +303,8 @@ class Rebuild:
             if count % COMMIT_CUSTOMERS == 0:
                 producer.commit_transaction(ANSWER_SECONDS)
                 producer.begin_transaction()
+        for name, end in slots.changes():
+            _produce(producer, topic, end, SLOT_KEY + name, number)
         meta.state_version = STATE_VERSION
         _produce(producer, topic, meta_to_bytes(meta), META_KEY, number)
         offsets = [TopicPartition(name, number, offset) for name, offset in meta.positions.items()]
@@ -298,6 +318,7 @@ class _Counted:
     events: int = 0
     decisions: int = 0
     decided_until: int = -FOREVER
+    slots_left: dict[bytes, int] = field(default_factory=dict)
 
 
 def _produce(producer: Producer, *record: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orchestrator.events import FOREVER
+from orchestrator.runtime.erased_slots import SLOT_KEY
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.state_store import META_KEY, Batch, Meta, StateStore, meta_from_bytes, unpack
 
@@ -140,6 +141,9 @@ class Restorer:
         self.records += 1
         if key == META_KEY:
             restoring.meta = meta_from_bytes(value)
+            return
+        if key.startswith(SLOT_KEY):
+            restoring.batch.put_slot(key[len(SLOT_KEY) :], value)
             return
         due_before = restoring.pending.get(key)
         if due_before is None:

@@ -4,7 +4,8 @@ A store is written once per Kafka commit, after it, with one batch: so it never 
 after a crash it is a commit that Kafka has, only perhaps not the last. The tail of the changelog brings it up to date.
 The write-ahead log is off, which is safe because everything shares one column family and the changelog is the log.
 
-Rows: `c` + customer -> due instant and state; `t` + due instant + customer -> nothing; `m` -> the meta record.
+Rows: `c` + customer -> due instant and state; `t` + due instant + customer -> nothing; `m` -> the meta record;
+`s` + hash -> until when the slot of somebody who was erased is held.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from orchestrator.runtime.errors import OperatorError
 
 log = logging.getLogger("orchestrator.state")
 
-_CUSTOMER, _TIMER, _META = b"c", b"t", b"m"
+_CUSTOMER, _TIMER, _META, _SLOT = b"c", b"t", b"m", b"s"
 _DUE = struct.Struct(">q")
 
 _DAMAGED = "DAMAGED"
@@ -161,6 +162,17 @@ class StateStore:
             cursor.next()
         self._check(cursor)
 
+    def slots(self) -> list[tuple[bytes, bytes]]:
+        """Return what is kept of erased customers: hashes and packed ends."""
+        rows: list[tuple[bytes, bytes]] = []
+        cursor = self._db.iter(ReadOptions())
+        cursor.seek(_SLOT)
+        while cursor.valid() and cursor.key()[:1] == _SLOT:
+            rows.append((cursor.key()[1:], cursor.value()))
+            cursor.next()
+        self._check(cursor)
+        return rows
+
     def versions(self, since: bytes, limit: int) -> list[tuple[bytes, int]]:
         """Return customers and the version of their states in order of key, from a key on, up to `limit` of them."""
         rows: list[tuple[bytes, int]] = []
@@ -238,6 +250,13 @@ class Batch:
             self.changes.delete(_TIMER + _DUE.pack(max(due_before, 0)) + customer)
         if due != FOREVER:
             self.changes.put(_TIMER + _DUE.pack(max(due, 0)) + customer, b"")
+
+    def put_slot(self, name: bytes, data: bytes | None) -> None:
+        """Keep until when the slot of somebody erased is held, or forget it."""
+        if data is None:
+            self.changes.delete(_SLOT + name)
+        else:
+            self.changes.put(_SLOT + name, data)
 
     def put_meta(self, meta: Meta) -> None:
         """Keep the meta record."""

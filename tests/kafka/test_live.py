@@ -71,10 +71,14 @@ class Shop:
             if partition_of(name.encode(), self._run.topics.partitions) == partition:
                 found.append(name)
         for name in found:
-            consents = [{"channel": "email", "purpose": "marketing", "granted": True, "at": now_ms() - 24 * HOUR}]
-            since = now_ms() - 24 * HOUR
-            self.send("customer-profiles", name, {"customer_id": name, "updated_at": since, "consents": consents})
+            self.agree(name)
         return found
+
+    def agree(self, customer: str) -> None:
+        """Let a customer's profile say that they agreed to e-mail."""
+        since = now_ms() - 24 * HOUR
+        consents = [{"channel": "email", "purpose": "marketing", "granted": True, "at": since}]
+        self.send("customer-profiles", customer, {"customer_id": customer, "updated_at": since, "consents": consents})
 
     def fill_cart(self, customer: str, at: int) -> None:
         """Put something into a cart."""
@@ -85,12 +89,13 @@ class Shop:
         order = {"order_id": f"o{next(_numbers)}", "lines": [], "total": 0}
         self.send("purchases", customer, self._event(customer, "order.placed", at) | order, producer)
 
-    def send(self, topic: str, customer: str, record: dict[str, Any], producer: Producer | None = None) -> None:
-        """Produce one record and wait until it is delivered."""
+    def send(self, topic: str, customer: str, record: dict[str, Any] | None, producer: Producer | None = None) -> None:
+        """Produce one record, None for a tombstone, and wait until it is delivered."""
         to = producer or self._producer
         key = customer.encode()
         name = self._run.topics.by_name(self._run.topics.prefix + topic).name
-        to.produce(name, self._encoders[topic](record), key, partition_of(key, self._run.topics.partitions))
+        value = None if record is None else self._encoders[topic](record)
+        to.produce(name, value, key, partition_of(key, self._run.topics.partitions))
         assert to.flush(20) == 0
 
     def _event(self, customer: str, event: str, at: int) -> dict[str, Any]:

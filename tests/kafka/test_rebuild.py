@@ -117,6 +117,10 @@ def test_a_live_group_whose_offsets_have_expired_as_well_is_rebuilt(kafka: Kafka
             lambda: all(live.run.committed()["clickstream", number] >= ends[number].end for number in (2, 3)),
             "the other carts to be read",
         )
+        erased = first[0]
+        live.shop.send("customer-profiles", erased, None)
+        places = topic_spans(live.run.client, "lost-customer-profiles")[3]
+        wait_for(lambda: live.run.committed()["customer-profiles", 3] >= places.end, "the erasure")
         assert live.worker.stop() == 0
         admin = AdminClient(live.run.client)
         for asked in admin.delete_consumer_groups([live.run.settings.group]).values():
@@ -128,11 +132,13 @@ def test_a_live_group_whose_offsets_have_expired_as_well_is_rebuilt(kafka: Kafka
         print(f"\n{rebuilt.stdout}")
         live.worker = live.run.start()
         wait_for(lambda: live.decided(*second), "the other carts, after the loss")
+        live.shop.agree(erased)
         for customer in first:
             live.shop.fill_cart(customer, opened + 1)
         wait_for(lambda: all(len(live.why(customer)) == 2 for customer in first), "the first again")
 
         assert {live.why(customer)[1] for customer in first} == {"slot_held"}
+        assert [one["saw"] for one in live.decisions(erased)[1]["candidates"]] == ["(erased)"]
         assert [one["decided_at"] for customer in second for one in live.decisions(customer)] == [due, due]
         assert live.run.audit().violations == ()
     finally:

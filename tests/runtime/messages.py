@@ -144,7 +144,8 @@ class Bench:
         self.changelog: list[tuple[bytes, bytes | None]] = []
         self.store = StateStore(folder)
         self.offsets = dict.fromkeys(INPUTS, 0)
-        self.partition = self._partition(Meta(BEGINNING, dict(self.offsets)), cache_bytes, live)
+        self._options = cache_bytes, live
+        self.partition = self._partition(Meta(BEGINNING, dict(self.offsets)), *self._options)
 
     def _partition(self, meta: Meta, cache_bytes: int, live: bool) -> Partition:
         outbox = Outbox(TOPICS, CODEC, self.sent)
@@ -161,6 +162,12 @@ class Bench:
             by_topic.setdefault(topic, []).append(read)
         barrier = Barrier(at if isinstance(at, int) else instant(at), dict(self.offsets))
         self.partition.apply(Step(barrier, list(by_topic.items()), dict(self.offsets), advances=True))
+
+    def reopen(self) -> None:
+        """Go on from what is stored, as another process would."""
+        meta = self.store.meta()
+        assert meta is not None
+        self.partition = self._partition(meta, *self._options)
 
     def commit(self) -> None:
         """Stage and settle what the steps changed."""

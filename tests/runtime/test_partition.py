@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import msgpack
 
-from orchestrator.customer import Customer, customer_from_bytes
+from orchestrator.customer import STATE_VERSION, Customer, customer_from_bytes
 from orchestrator.events import DAY, FOREVER, HOUR, MINUTE
+from orchestrator.runtime.erased_slots import SLOT_KEY
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.partition import SCAN_ROWS
 from orchestrator.runtime.state_store import Batch, Meta, Stored, pack
@@ -231,6 +232,91 @@ def test_an_erasure_within_the_transaction_that_created_the_customer(bench: Benc
     assert bench.store.due(0) == []
 
 
+def _again(bench: Bench, at: str) -> None:
+    """Ana comes back with a profile and fills another cart."""
+    bench.step(at, [to(ANA, PROFILES, profile(at)), to(ANA, CLICKSTREAM, item_added(at))])
+
+
+@pytest.mark.parametrize("committed", [True, False], ids=["later", "in_the_same_transaction"])
+def test_whoever_comes_back_while_a_window_runs_waits_for_its_end(bench: Bench, *, committed: bool) -> None:
+    """The slot stays held, without a word about what holds it; with its end, everything open is decided."""
+    bench.step("09:00", [to(ANA, CLICKSTREAM, item_added("09:00"))])
+    bench.step("10:00", [])  # a window until 3d 10:00
+    bench.commit()
+    bench.step("10:30", [to(ANA, PROFILES, None)])
+    if committed:
+        bench.commit()
+        bench.reopen()
+
+    _again(bench, "2d 21:00")
+    bench.step("2d 22:00", [])
+    bench.commit()
+    held = bench.sent.values("decisions")[-1]
+    bench.step("3d 10:10", [])
+    bench.commit()
+
+    assert (held["reason"], [one["saw"] for one in held["candidates"]]) == ("slot_held", ["(erased)"])
+    assert bench.sent.reasons == ["chosen", "slot_held", "chosen"]
+    assert bench.sent.values("decisions")[-1]["decided_at"] >= instant("3d 10:00")
+    assert bench.sent.values("campaign-outcomes") == []
+    assert bench.store.slots() == []
+
+
+def test_of_an_erasure_only_the_end_of_a_window_is_kept_and_nobodys_name(bench: Bench) -> None:
+    """In the store as in the changelog; it goes once nothing that comes late can lie before it."""
+    bench.step("09:00", [to(ANA, CLICKSTREAM, item_added("09:00"))])
+    bench.step("10:00", [])
+    bench.commit()
+
+    bench.step("10:30", [to(ANA, PROFILES, None)])
+    bench.commit()
+    kept = bench.store.slots()
+    written = bench.changelog[-1]
+    bench.step("5d 10:00", [])
+    bench.commit()
+
+    ((name, end),) = kept
+    assert written == (SLOT_KEY + name, end)
+    assert int.from_bytes(end, "big") == instant("3d 10:00")
+    assert ANA.encode() not in name
+    assert list(bench.store.customers()) == []
+    assert bench.changelog[-1] == (SLOT_KEY + name, None)
+    assert bench.store.slots() == []
+
+
+def test_a_second_erasure_keeps_what_the_first_one_left(bench: Bench) -> None:
+    """Whether they came back in between or not."""
+    bench.step("09:00", [to(ANA, CLICKSTREAM, item_added("09:00"))])
+    bench.step("10:00", [])
+    for at in ("10:30", "10:31", "10:33"):
+        bench.step(at, [to(ANA, PROFILES, None)])
+        bench.commit()
+        if at == "10:31":
+            bench.step("10:32", [to(ANA, PROFILES, profile("10:32"))])
+            bench.commit()
+
+    assert [int.from_bytes(end, "big") for _, end in bench.store.slots()] == [instant("3d 10:00")]
+
+
+def test_an_idle_live_partition_forgets_the_end_as_well(tmp_path: Path) -> None:
+    """Time alone takes it away: nothing has to happen to anybody."""
+    bench = Bench(tmp_path / "0", live=True)
+    bench.step("00:00", [to(ANA, PROFILES, profile())])
+    bench.step("09:00", [to(ANA, CLICKSTREAM, item_added("09:00"))])
+    bench.step("10:00", [])
+    bench.step("10:30", [to(ANA, PROFILES, None)])
+    bench.commit()
+
+    bench.step("3d 09:00", [])
+    assert not bench.partition.has_changes
+    bench.step("5d 10:00", [])
+    assert bench.partition.has_changes
+    bench.commit()
+
+    assert bench.store.slots() == []
+    bench.partition.close()
+
+
 # --- what is counted, and what cannot be read -------------------------------------------------------------------------
 
 
@@ -389,4 +475,4 @@ def test_a_commit_says_where_it_stands(bench: Bench) -> None:
     bench.commit()
 
     positions = {PROFILES: 1, CLICKSTREAM: 1, PURCHASES: 0, "email-engagement": 0}
-    assert bench.store.meta() == Meta(instant("09:00"), positions, "v1", 3)
+    assert bench.store.meta() == Meta(instant("09:00"), positions, "v1", 3, STATE_VERSION)

@@ -15,6 +15,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from orchestrator.events import FOREVER
 from orchestrator.runtime.embedded_broker import EmbeddedBroker
+from orchestrator.runtime.erased_slots import SLOT_KEY
 from orchestrator.runtime.restore import Restorer
 from orchestrator.runtime.state_store import META_KEY, Meta, StateStore, Stored, meta_to_bytes, pack
 
@@ -46,6 +47,12 @@ class Changelog:
         number = self.commits[partition]
         meta = Meta(number * 1_000, {"clickstream": number}, "v1")
         self._producer.produce(self.name, meta_to_bytes(meta), META_KEY, partition)
+        self._producer.commit_transaction(20)
+
+    def keep_slot(self, name: bytes, end: bytes | None) -> None:
+        """Write until when the slot of somebody erased is held, None for no longer."""
+        self._producer.begin_transaction()
+        self._producer.produce(self.name, end, SLOT_KEY + name, 0)
         self._producer.commit_transaction(20)
 
     def end(self, partition: int = 0) -> int:
@@ -111,6 +118,22 @@ def test_a_lost_store_is_rebuilt_from_the_beginning(changelog: Changelog, restor
     assert content(store) == {b"ana": (9, b"a2"), b"cleo": (FOREVER, b"c1")}
     assert meta == Meta(2_000, {"clickstream": 2}, "v1", changelog.end())
     assert store.meta() == meta
+    store.close()
+
+
+def test_what_is_kept_of_erased_customers_is_restored(changelog: Changelog, restorer: Restorer, tmp_path: Path) -> None:
+    """As long as it is kept: it is a row of its own, not a customer."""
+    changelog.commit({b"ana": (5, b"a1")})
+    changelog.keep_slot(b"one", b"12345678")
+    changelog.keep_slot(b"two", b"12345678")
+    changelog.keep_slot(b"two", None)
+    store = StateStore(tmp_path / "0")
+
+    restorer.begin(0, store)
+    restored(restorer, 0)
+
+    assert store.slots() == [(b"one", b"12345678")]
+    assert content(store) == {b"ana": (5, b"a1")}
     store.close()
 
 

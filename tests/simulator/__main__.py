@@ -54,7 +54,7 @@ class Report:
             f"{counts['decisions']:,} decisions, {counts['triggers']:,} triggers",
             f"{counts['processes']:,} processes, {counts['generations']:,} generations, {counts['fenced']:,} fenced, "
             f"{counts['restarts']:,} ended by themselves after a fault",
-            f"{counts['erased']:,} windows that overlap one from before their customer was erased",
+            f"{counts['slots left']:,} erased customers whose slot is held, {counts['inherited']:,} came back to one",
             f"{sum(self.faults.values()):,} faults:",
         ]
         by_kind: dict[str, Counter[str]] = {}
@@ -104,9 +104,6 @@ def write(path: Path, report: Report, first: int) -> None:
         "early, and no barrier may have left out a record that was there. The fake gives the same answers as Apache",
         f"Kafka in {len(SCENARIOS)} scenarios (`tests/simulator/test_fake_against_kafka.py`); what the simulator",
         "notices is in [mutations.md](mutations.md).",
-        "",
-        "One exception is counted below and is not among the violations: of whoever is erased nothing is kept, so who",
-        "comes back while an old window still runs may get another one within it.",
         "",
         "```",
         *report.lines(),

@@ -20,6 +20,7 @@ from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 
 from orchestrator.events import FOREVER
 from orchestrator.runtime.barriers import LiveBarriers
+from orchestrator.runtime.erased_slots import ErasedSlots
 from orchestrator.runtime.inbox import Inbox
 from orchestrator.runtime.loop import Loop
 from orchestrator.runtime.partition import Partition
@@ -115,6 +116,10 @@ def _written_before_commit() -> Sequence[Replacement]:
         original(self, call)
 
     return [(Loop, "_retrying", mutated)]
+
+
+def _slots_not_kept() -> Sequence[Replacement]:
+    return [(ErasedSlots, "keep", lambda *_: None)]
 
 
 def _end_before_committed() -> Sequence[Replacement]:
@@ -427,6 +432,9 @@ MUTATIONS = (
     Mutation("hot cache kept after an abort", "changed customers leave the cache after an abort", _cache_kept),
     Mutation("commit in doubt taken for done", "in doubt: a new process finds out", _taken_for_done),
     Mutation("commit in doubt taken for failed", "in doubt: a new process finds out", _taken_for_failed),
+    Mutation(
+        "nothing kept of erased customers", "the end of a window outlives its customer's erasure", _slots_not_kept
+    ),
     Mutation("sweep ignores staged writes", "a sweep sees what the same transaction wrote", _sweep_ignores_staged),
     Mutation("sweep cursor too far after a restore", "the sweep goes on from the last commit", _sweep_from_now),
     Mutation(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from orchestrator.customer import Customer
 from orchestrator.engine import advance
 from orchestrator.events import ERASED, FOREVER, PROFILE, Event
+from orchestrator.measurement import inherit_slot
 from orchestrator.reference import Reference, product_of
 from orchestrator.runtime.intake import DeadLetter, sources_of
 from orchestrator.runtime.outbox import Headers, Outbox
@@ -38,6 +39,9 @@ class Expected:
         self.states: dict[tuple[int, bytes], bytes] = {}
         self.overdue: list[tuple[int, int, int]] = []
         """Partition, due instant and the barrier that came to it, of every timer that a barrier moved."""
+        self.slots_left: dict[int, dict[bytes, int]] = {}
+        """By partition, until when the slots of erased customers are held."""
+        self.inherited = 0
         self.next_due: dict[int, int] = {}
         self.records = 0
 
@@ -64,6 +68,7 @@ class _Oracle:
         self._reference = reference
         self._max_lag = max_lag
         self._customers: dict[bytes, Customer] = {}
+        self._slots_left: dict[bytes, int] = {}
         self._clock = -FOREVER
         self._logs = {topic.name: kafka.logs[topic.name, number] for topic in sources_of(topics())}
         self._positions = dict.fromkeys(self._logs, 0)
@@ -78,6 +83,8 @@ class _Oracle:
     def follow(self, barriers: Sequence[Used]) -> None:
         for barrier in barriers:
             self._step(barrier)
+        self._forget_slots()
+        self._found.slots_left[self._number] = self._slots_left
         for key, customer in self._customers.items():
             state = customer.to_bytes()
             if state != NOBODY:
@@ -89,6 +96,7 @@ class _Oracle:
     def _step(self, barrier: Used) -> None:
         clock = barrier.time
         by_customer = self._events(barrier)
+        self._forget_slots()
         for key, customer in self._customers.items():
             if customer.next_due <= clock:
                 if key not in by_customer:
@@ -99,6 +107,9 @@ class _Oracle:
             events.sort(key=Event.order)
             events = self._erased(key, customer, events)
             customer = self._customers[key]
+            if events and key in self._slots_left:
+                inherit_slot(program(), customer, self._slots_left.pop(key))
+                self._found.inherited += 1
             effects = advance(
                 program(),
                 self._reference,
@@ -111,6 +122,11 @@ class _Oracle:
             )
             self._outbox.emit(self._number, key, effects)
         self._clock = clock
+
+    def _forget_slots(self) -> None:
+        """Forget the slots that no late event can reach any more."""
+        passed = self._clock - program().longest_late
+        self._slots_left = {key: until for key, until in self._slots_left.items() if until > passed}
 
     def _events(self, barrier: Used) -> dict[bytes, list[Event]]:
         newest = barrier.time if barrier.horizon is None else barrier.horizon
@@ -142,5 +158,9 @@ class _Oracle:
         last = places[-1]
         self._outbox.erase(self._number, key, [window.decision_id for window in customer.closed])
         self._customers[key] = Customer()
+        ends = [window.end for window in (*customer.closed, customer.window) if window is not None]
+        if ends:
+            self._slots_left[key] = max(ends)
+            self._forget_slots()
         newer = [one for one in events[:last] if one.name == PROFILE and one.offset > events[last].offset]
         return [*newer, *events[last + 1 :]]

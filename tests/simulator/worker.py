@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tests.simulator.run import Run
 
 GROUP = "engine"
+ERASURE_SALT = "pepper"
 COMMIT_EVERY = 1_500
 MAX_LAG = 5_000
 MAX_SKEW = 3_000
@@ -208,6 +209,7 @@ class Worker(Process):
             Outbox(declared, codes, send),
             MAX_LAG if live else None,
             records_barriers=live,
+            erasure_salt=ERASURE_SALT,
         )
         as_consumer: Any = self.consumer
         as_producer: Any = producer
