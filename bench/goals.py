@@ -31,6 +31,7 @@ from bench.harness.machine import RESULTS, ROOT, about, machine, table, write
 from bench.harness.process import Measured
 from bench.harness.watch import Measurement
 from orchestrator.events import HOUR, MINUTE, SECOND, Event
+from orchestrator.runtime.definitions_folder import load_folder
 from orchestrator.runtime.partitioner import murmur2_partition
 from orchestrator.runtime.restore import Restorer
 from orchestrator.runtime.state_store import META_KEY, Meta, StateStore, meta_to_bytes, pack
@@ -331,12 +332,13 @@ def copy_pack(pack_folder: Path, target: Path, count: int) -> None:
     texts = {
         name: (pack_folder / f"{name}.yaml").read_text() for name in ("features", "segments", "moments", "campaigns")
     }
-    names = re.findall(r"^  (\w+):", texts["features"] + texts["segments"], re.MULTILINE)
-    names += re.findall(r"- (?:moment|campaign): (\w+)", texts["moments"] + texts["campaigns"])
-    known = re.compile(r"\b(" + "|".join(names) + r")\b")
+    pack = load_folder(pack_folder)
+    names = "|".join([*pack.features, *pack.segments, *pack.moments, *pack.campaigns])
+    # A stage has the name of a moment, perhaps, and a template that of its campaign: those are no names of ours.
+    known = re.compile(rf"stage: \[.*?\]|template: \w+|(?<!= ')\b({names})\b")
     for copy in range(count):
         for name, text in texts.items():
-            renamed = known.sub(lambda found, copy=copy: f"{found[1]}_{copy}", text)  # type: ignore[misc]
+            renamed = known.sub(lambda found, copy=copy: f"{found[1]}_{copy}" if found[1] else found[0], text)  # type: ignore[misc]
             (target / f"{name}_{copy}.yaml").write_text(renamed)
 
 

@@ -7,6 +7,7 @@ back as it came.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -128,6 +129,8 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
         self._closed: list[Window] | None = None
         self._new_facts: set[str] = set()
         self._new_instances: set[str] = set()
+        self.filed_by: object = None
+        """The definitions by whose names everything is filed, None before anybody looked."""
 
     def fact(self, feature: str) -> Any:
         """Return a feature's state, None before it has one; `set_fact` keeps a change to it."""
@@ -176,6 +179,28 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
                 due = instant
         return due
 
+    def rename(self, fact: Callable[[str], str | None], moment: Callable[[str], str | None]) -> None:
+        """File facts and moments under other names, where there is one; what was changed must be in its section.
+
+        Where two become one, the fact that was there first counts, and of two moments all that waits, is open or over.
+        """
+        facts, instances = self.raw_facts, self.raw_instances
+        self.raw_facts, self.raw_instances = {}, {}
+        for name, raw in facts.items():
+            self.raw_facts.setdefault(fact(name) or name, raw)
+        for name, raw in instances.items():
+            to = moment(name) or name
+            if to in self.raw_instances:
+                both = _instances_decoder.decode(raw) | _instances_decoder.decode(self.raw_instances[to])
+                raw = msgspec.Raw(_encoder.encode(both))
+            self.raw_instances[to] = raw
+        self.fires = _renamed(self.fires, moment, min)
+        self.years = _renamed(self.years, moment, max)
+        self.picked = _renamed(self.picked, moment, max)
+        self.over = _renamed(self.over, lambda place: _moved(place, moment), max)
+        self._facts.clear()
+        self._instances.clear()
+
     def to_bytes(self) -> bytes:
         """Return the state with its version byte; sections that were not touched are copied as they came."""
         encode = _encoder.encode
@@ -197,6 +222,23 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
         if self._closed is not None:
             self.raw_closed = msgspec.Raw(encode(self._closed))
         return _VERSION_BYTE + encode(self)
+
+
+def _renamed(
+    instants: dict[str, int], name: Callable[[str], str | None], of_two: Callable[[int, int], int]
+) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for old, at in instants.items():
+        new = name(old) or old
+        found[new] = of_two(at, found.get(new, at))
+    return found
+
+
+def _moved(place: str, moment: Callable[[str], str | None]) -> str | None:
+    """Return where a moment's key is filed when the moment is filed elsewhere."""
+    name, slash, key = place.partition("/")
+    to = moment(name)
+    return None if to is None else f"{to}{slash}{key}"
 
 
 _VERSION_BYTE = bytes([STATE_VERSION])

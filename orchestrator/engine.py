@@ -20,6 +20,7 @@ from orchestrator.moments.watch import accompany, look, note_memberships
 from orchestrator.program import Program
 from orchestrator.records import Effects, EndedMoment
 from orchestrator.reference import Reference
+from orchestrator.sharing import refile
 from orchestrator.step import Step
 
 SEEN_BEFORE_PRUNING = 8
@@ -44,6 +45,8 @@ def advance(
     fire, each evaluated as of its due instant but not before `not_before`. `clock_before` is the clock of the step
     before, against which lateness is judged.
     """
+    if customer.filed_by is not program.filed:
+        refile(customer, program.filed)
     step = Step(program, reference, customer_id, customer, clock_before)
     relevant = program.relevant
     for event in events:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.policy import Policy
@@ -22,6 +22,7 @@ from orchestrator.moments.rules import (
     Silence,
     Total,
 )
+from orchestrator.sharing import file_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,11 @@ class Program:
         self.definitions = definitions
         self.version = definitions.version
         self.policy = definitions.policy
-        self.features = definitions.features
         self.segments = definitions.segments
-        self.moments = definitions.moments
+        segments = {name: segment.condition for name, segment in definitions.segments.items()}
+        self.filed = file_once(definitions.features, segments, definitions.moments)
+        self.features = self.filed.features
+        self.moments = self.filed.moments
         self.campaigns = definitions.campaigns
         self._topics = topics
         self.disorder = {moment.name: self._disorder_of(moment) for moment in self.moments.values()}
@@ -93,10 +96,17 @@ class Program:
         self.order_disorder = policy.disorder.get(topics.get("order.placed", ""), policy.default_disorder)
         """How long a measurement window waits beyond its end for stragglers, milliseconds."""
         self.order = {name: place for place, name in enumerate(self.moments)}
-        self.answers: dict[str, tuple[Campaign, ...]] = {
-            name: tuple(sorted((c for c in self.campaigns.values() if name in c.when), key=lambda c: c.name))
-            for name in self.moments
+        asked: dict[str, tuple[Campaign, ...]] = {}
+        for _, campaign in sorted(self.campaigns.items()):
+            for name in campaign.when:
+                asked[name] = (*asked.get(name, ()), campaign)
+        self.answers = {
+            name: tuple((replace(moment, name=own), asked.get(own, ())) for own in self.names_of(name))
+            for name, moment in self.moments.items()
         }
+        """Who may answer each moment, under each of its names."""
+        self.unanswered = frozenset(definitions.moments) - set(asked)
+        """The names of moments that no campaign asks for."""
         self.calendars = tuple(m for m in self.moments.values() if isinstance(m.shape, Calendar))
         self.watched = tuple(m for m in self.moments.values() if isinstance(m.shape, During | Membership))
         """Moments that are looked at whenever something changes that they ask for."""
@@ -122,6 +132,14 @@ class Program:
         """Return what an event of this name can change."""
         return self._dispatch.get(event, _NOTHING)
 
+    def names_of(self, moment: str) -> tuple[str, ...]:
+        """Return all names of the moment that is filed under this one."""
+        return self.filed.names.get(moment, (moment,))
+
+    def find(self, moment: str) -> Moment | None:
+        """Return the moment of a name as it is filed, or None when there is none."""
+        return self.moments.get(self.filed.filed_as.get(moment, moment))
+
     def accept_late(self, event: str) -> int:
         """Return how long after its time an event of this name still corrects, milliseconds."""
         return self.policy.accept_late.get(self._topics.get(event, ""), self.policy.default_accept_late)
@@ -144,7 +162,8 @@ class Program:
         return names
 
     def _compile(self, event: str) -> Dispatch:
-        folds = tuple(feature for feature in self.features.values() if event in feature.events)
+        kept = {feature.name: feature for feature in self.features.values()}  # each once, whatever it is called
+        folds = tuple(feature for feature in kept.values() if event in feature.events)
         roles = []
         for moment in self.moments.values():
             shape = moment.shape

@@ -141,7 +141,7 @@ def _take(step: Step, decision: Decision) -> None:
 
 def _open(step: Step, candidate: Candidate, at: int) -> None:
     """Open what was a candidate, if it waits here: what it grew from may be gone from the inputs."""
-    moment = step.program.moments.get(candidate.moment)
+    moment = step.program.find(candidate.moment)
     if moment is None:
         return
     customer, opened = step.customer, candidate.opened_at
@@ -165,7 +165,7 @@ def _open(step: Step, candidate: Candidate, at: int) -> None:
 
 
 def _lives_during(step: Step, candidate: Candidate) -> bool:
-    moment = step.program.moments.get(candidate.moment)
+    moment = step.program.find(candidate.moment)
     return moment is not None and isinstance(moment.shape, During)
 
 
@@ -179,7 +179,7 @@ def _is_same(moment: Moment, instance: Instance, opened: int) -> bool:
 
 
 def _end(step: Step, over: EndedMoment, at: int) -> None:
-    moment = step.program.moments.get(over.moment)
+    moment = step.program.find(over.moment)
     if moment is None:
         return
     instances = step.customer.instances(moment.name)
@@ -207,7 +207,8 @@ def _hold(step: Step, decision: Decision, winner: Candidate, until: int) -> None
     hold_slot(step, window)
     place = (winner.moment, winner.moment_key)
     ended = next((over for over in decision.ended if (over.moment, over.moment_key) == place), None)
-    there = None if winner.moment not in step.program.moments else customer.instances(winner.moment).get(place[1])
+    about = step.program.find(winner.moment)
+    there = None if about is None else customer.instances(about.name).get(place[1])
     answered = Answered(
         *place,
         winner.opened_at if ended is None else ended.started_at,

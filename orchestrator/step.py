@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from orchestrator.conditions import Condition
 from orchestrator.customer import Customer
 from orchestrator.events import Event
@@ -11,6 +13,7 @@ from orchestrator.features import Feature, keys_of
 from orchestrator.identity import identify
 from orchestrator.moments.rules import Moment
 from orchestrator.program import Program
+from orchestrator.reasons import Reason
 from orchestrator.records import Decision, Effects, EndedMoment
 from orchestrator.reference import Reference
 from orchestrator.view import CustomerView
@@ -72,6 +75,7 @@ class Step:
 
     def close(self, now: int, over: Sequence[EndedMoment]) -> None:
         """Record moments that ended unanswered."""
+        over = self.named(over)
         self.effects.decisions.append(
             Decision(
                 decision_id=identify(self.customer_id, now, "closing", *map(name_ended, over)),
@@ -81,9 +85,44 @@ class Step:
                 arm="none",
                 reason=over[0].reason,
                 definitions_version=self.program.version,
-                ended=tuple(over),
+                ended=over,
             )
         )
+
+    def named(self, over: Sequence[EndedMoment]) -> tuple[EndedMoment, ...]:
+        """Return what is over under every name it has, each as its own definition says it."""
+        program = self.program
+        if not program.filed.names:
+            return tuple(over)
+        said = {(one.moment, one.moment_key, one.opened_at) for one in over}
+        found: list[EndedMoment] = []
+        for one in over:
+            filed = program.filed.filed_as.get(one.moment, one.moment)
+            if one.moment != filed:
+                found.append(one)  # answered under this name
+            names = program.filed.names.get(filed)
+            if names is None:
+                found.append(one)
+                continue
+            others = (name for name in names if (name, one.moment_key, one.opened_at) not in said)
+            found += [self._under(name, filed, one) for name in others]
+        return tuple(found)
+
+    def _under(self, name: str, filed: str, one: EndedMoment) -> EndedMoment:
+        """Return what is over under another of its names."""
+        own, reason, by = self.program.definitions.moments[name], one.reason, one.by
+        if reason in (Reason.CHOSEN, Reason.CONTROL):
+            reason = Reason.ALREADY_ANSWERED.value
+        elif (
+            one.state == "expired"
+            and name in self.program.unanswered
+            and reason not in (Reason.EXPIRED, Reason.TOO_OLD)
+        ):
+            reason, by = Reason.NO_DEFINITION.value, ""
+        elif one.state == "unmet" and own.only_if is not None and own.only_if != self.program.moments[filed].only_if:
+            view = CustomerView(self.program, self.reference, self.customer, self.customer.now, own, one.moment_key)
+            by = own.only_if.saw(view) if " = " in by else by
+        return msgspec.structs.replace(one, moment=name, reason=reason, by=by)
 
 
 def name_ended(over: EndedMoment) -> str:

@@ -61,7 +61,7 @@ class CustomerView:
             return self._band(feature, self.feature(feature.of or ""))
         if feature.key is not None and key is None:
             key = self.key
-        return feature.read(self.customer.fact(name), key, self.now, self.reference)
+        return feature.read(self.customer.fact(feature.name), key, self.now, self.reference)
 
     def _band(self, feature: Feature, amount: int | None) -> str | None:
         """Return the highest band whose least value is reached: the snapshot's, before the first the definition's."""

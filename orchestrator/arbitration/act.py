@@ -110,8 +110,10 @@ def _hold_out(step: Step, verdict: Verdict) -> list[EndedMoment]:
 
 
 def _answer(step: Step, option: Option, reason: Reason, by: str) -> EndedMoment:
-    moment, instances = option.moment, step.customer.instances(option.moment.name)
-    over = ended(moment.name, option.key, instances.pop(option.key), "acted", reason, by)
+    moment = step.program.find(option.moment.name)
+    assert moment is not None
+    step.customer.instances(moment.name).pop(option.key, None)  # once for all of its names
+    over = ended(option.moment.name, option.key, option.instance, "acted", reason, by)
     leave(step, moment, over)
     schedule(step, moment, step.customer.now)
     return over
@@ -122,11 +124,13 @@ def note_reasons(step: Step, candidates: Iterable[Candidate]) -> None:
 
     Of several campaigns the one that came furthest through the checks says it.
     """
+    filed_as = step.program.filed.filed_as
     furthest: dict[tuple[str, str], Candidate] = {}
     for candidate in candidates:
-        there = furthest.get((candidate.moment, candidate.moment_key))
+        place = filed_as.get(candidate.moment, candidate.moment), candidate.moment_key
+        there = furthest.get(place)
         if there is None or len(candidate.checks) > len(there.checks):
-            furthest[candidate.moment, candidate.moment_key] = candidate
+            furthest[place] = candidate
     for (moment, key), candidate in furthest.items():
         instance: Instance | None = step.customer.instances(moment).get(key)
         if instance is None or instance.state != OPEN:
@@ -166,6 +170,6 @@ def _record(step: Step, verdict: Verdict, over: list[EndedMoment], trigger_id: s
             window_until=None if chosen is None or customer.window is None else customer.window.end,
             trigger_id=trigger_id,
             candidates=candidates,
-            ended=tuple(over),
+            ended=step.named(over),
         )
     )

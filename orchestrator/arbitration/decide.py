@@ -71,13 +71,13 @@ def _options(situation: Situation) -> list[Option]:
         for key, instance in sorted(situation.customer.instances(moment.name).items()):
             if instance.state != OPEN:
                 continue
-            campaigns = situation.program.answers[moment.name]
-            if not campaigns:
-                none = Candidate("", moment.name, key, instance.due, Reason.NO_DEFINITION.value)
-                found.append(Option(None, moment, key, instance, none))
-            for campaign in campaigns:
-                candidate = examine(situation, campaign, moment, key, instance)
-                found.append(Option(campaign, moment, key, instance, candidate))
+            for named, campaigns in situation.program.answers[moment.name]:
+                if not campaigns:
+                    none = Candidate("", named.name, key, instance.due, Reason.NO_DEFINITION.value)
+                    found.append(Option(None, named, key, instance, none))
+                for campaign in campaigns:
+                    candidate = examine(situation, campaign, named, key, instance)
+                    found.append(Option(campaign, named, key, instance, candidate))
     return found
 
 

@@ -22,9 +22,10 @@ def retract(step: Step, roles: Iterable[Role], event: Event) -> None:
         return
     forget_answered(step)
     for role in roles:
+        names = step.program.names_of(role.moment.name)
         for match in role.ends:
             keys = None if match.matching is None else step.keys(event, match.matching)
-            for answered in [a for a in customer.answered if a.moment == role.moment.name]:
+            for answered in [a for a in customer.answered if a.moment in names]:
                 if (keys is None or answered.key in keys) and answered.started <= event.time <= answered.opened:
                     customer.answered.remove(answered)
                     _void(step, answered, event)

@@ -16,7 +16,7 @@ def trigger_id_of(customer_id: str, campaign: Campaign, moment: str, key: str, o
 
 def trigger_of(step: Step, answered: Answered, window_until: int, action: str) -> Trigger:
     """Return the trigger that answers a moment, or takes that answer back."""
-    moment = step.program.moments.get(answered.moment)
+    moment = step.program.find(answered.moment)
     key_name = None if moment is None else moment.key
     return Trigger(
         trigger_id=answered.trigger_id,

@@ -133,7 +133,7 @@ class _Run:
         """Yield the states of a moment's instances at the instant, newest last."""
         name, at = expect.moment or "", expect.at
         # A calendar moment waits for its date from the day the profile is known; it starts when it opens.
-        starts = not isinstance(self.program.moments[name].shape, Calendar)
+        starts = not isinstance(self.program.definitions.moments[name].shape, Calendar)
         for ended, ended_at in self._ended(customer, name):
             if expect.key not in (None, ended.moment_key) or (starts and ended.started_at > at):
                 continue
@@ -142,7 +142,8 @@ class _Run:
                 name, expect.key and ended.moment_key, state, expect.because and ended.reason, expect.by and ended.by
             )
         state_of = self.simulation.customers.get(customer)
-        for key, instance in (state_of.instances(name) if state_of is not None else {}).items():
+        filed = self.program.filed.filed_as.get(name, name)
+        for key, instance in (state_of.instances(filed) if state_of is not None else {}).items():
             if expect.key not in (None, key) or (starts and instance.started > at):
                 continue
             state = "open" if instance.state == OPEN and instance.due <= at else "waiting"
@@ -205,7 +206,8 @@ class _Run:
             assert state is not None
             for key, instance in state.instances(name).items():
                 word = "open since" if instance.state == OPEN else "waits until"
-                lines.append((FOREVER, f"   {name} {key} {word} {_clock(instance.due)}"))
+                names = ", ".join(self.program.names_of(name))
+                lines.append((FOREVER, f"   {names} {key} {word} {_clock(instance.due)}"))
         yield from (
             (f"{_clock(at)}  {said}" if at < FOREVER else f"{'':17} {said}")
             for at, said in sorted(lines, key=lambda line: line[0])
