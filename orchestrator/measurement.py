@@ -23,6 +23,12 @@ SLOT = ""
 FORGOTTEN = "(erased)"
 """What a slot is named that was held before its customer was erased: no campaign has such a name."""
 
+NEW_CATEGORY = "new_category"
+"""The objective that counts the categories which a customer bought for the first time."""
+
+FIRST_BOUGHT = "first_bought.category"
+"""The feature behind it: since when each category was bought."""
+
 MAX_REMEMBERED = 20
 """Windows kept beyond `amend_for` because other campaigns ask what became of them."""
 
@@ -120,6 +126,10 @@ def _place_order(step: Step, window: Window, event: Event) -> bool:
     if order_id in window.orders or len(window.orders) >= MAX_ORDERS:
         return False
     window.orders[order_id] = (int(event.data.get("total") or 0), _margin(step, event))
+    if window.objective == NEW_CATEGORY:
+        feature, since = step.program.features.get(FIRST_BOUGHT), window.start // 1000  # facts know seconds
+        first = (None if feature is None else step.customer.fact(feature.name)) or {}
+        window.categories[order_id] = [one for one in step.keys(event, "category") if first.get(one, since) >= since]
     return True
 
 
@@ -132,8 +142,12 @@ def _undo_order(step: Step, window: Window, event: Event) -> bool:
         paid, earned = window.orders[order_id]
         back = sum(int(line["price"]) for line in event.data["lines"])
         window.orders[order_id] = (paid - back, earned - _margin(step, event))
+        if window.orders[order_id][0] > 0:
+            return True  # some of it was kept, and nobody knows which of its categories
+        window.categories.pop(order_id, None)
     else:
         del window.orders[order_id]
+        window.categories.pop(order_id, None)
     return True
 
 
@@ -150,6 +164,7 @@ def _order_id(event: Event) -> str:
 def outcome_of(window: Window, customer_id: str) -> CampaignOutcome:
     """Return the window's outcome and raise its revision."""
     window.revision += 1
+    revenue = sum(paid for paid, _ in window.orders.values())
     return CampaignOutcome(
         outcome_id=window.decision_id,
         revision=window.revision,
@@ -161,13 +176,16 @@ def outcome_of(window: Window, customer_id: str) -> CampaignOutcome:
         window_from=window.start,
         window_until=window.end,
         orders=len(window.orders),
-        revenue=sum(paid for paid, _ in window.orders.values()),
+        revenue=revenue,
         margin=sum(earned for _, earned in window.orders.values()),
-        cost=0 if window.control else window.cost,
+        cost=0 if window.control else window.cost + revenue * window.cost_bp // 10_000,
         unsubscribed=window.unsubscribed,
         contaminated=window.contaminated,
         void=window.void,
         definitions_version=window.version,
+        objective=window.objective,
+        new_categories=len({category for bought in window.categories.values() for category in bought}),
+        offer=window.offer,
     )
 
 

@@ -199,9 +199,11 @@ def _hold(step: Step, decision: Decision, winner: Candidate, until: int) -> None
     customer, start = step.customer, decision.decided_at
     campaign = step.program.campaigns.get(winner.campaign)
     control = decision.arm == "control"
-    cost = 0 if campaign is None else campaign.cost
+    cost, cost_bp = (decision.cost, decision.cost_bp) if campaign is None else campaign.cost_with(winner.offer)
     version = decision.definitions_version
     window = Window(decision.decision_id, winner.campaign, control, winner.moment, start, until, cost, version)
+    window.offer, window.cost_bp = winner.offer, cost_bp
+    window.objective = window.objective if campaign is None else campaign.measure.objective
     if decision.trigger_id is not None:
         window.triggers.append(decision.trigger_id)
     hold_slot(step, window)

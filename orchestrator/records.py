@@ -28,6 +28,8 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     propensity: float = 0.0
     priority: int = 0
     checks: tuple[Check, ...] = ()
+    offer: str = ""
+    offers: tuple[Check, ...] = ()
 
 
 class EndedMoment(msgspec.Struct, frozen=True, gc=False):
@@ -59,6 +61,9 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     candidates: tuple[Candidate, ...] = ()
     ended: tuple[EndedMoment, ...] = ()
     policy_version: str = ""
+    offer: str = ""
+    cost: int = 0
+    cost_bp: int = 0
 
 
 class Trigger(msgspec.Struct, frozen=True, gc=False):
@@ -80,6 +85,9 @@ class Trigger(msgspec.Struct, frozen=True, gc=False):
     action: str = "send"
     step: str = ""
     content: dict[str, str] = {}
+    offer: str = ""
+    cost: int = 0
+    cost_bp: int = 0
 
 
 class CampaignOutcome(msgspec.Struct, frozen=True, gc=False):
@@ -102,6 +110,9 @@ class CampaignOutcome(msgspec.Struct, frozen=True, gc=False):
     contaminated: bool
     void: bool
     definitions_version: str
+    objective: str = "margin"
+    new_categories: int = 0
+    offer: str = ""
 
 
 class ActiveCampaign(msgspec.Struct, frozen=True, gc=False):

@@ -25,7 +25,7 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.OUTRANKED: "another campaign came first[: {saw}]",
     Reason.SLOT_HELD: "the slot was held[ by {saw}][ until {until}]",
     Reason.NOT_ELIGIBLE: "not meant for this customer[: {saw}]",
-    Reason.EXCLUDED: "this customer is left out of it[: {saw}]",
+    Reason.EXCLUDED: "it stays away for a time[ after {saw}][, until {until}]",
     Reason.NO_CONSENT: "the customer has not agreed to be written to[: {saw}]",
     Reason.SUPPRESSED: "the customer is on a list of people nobody may write to[: {saw}]",
     Reason.CAP: "enough messages for now[: {saw}][; again from {until}]",
@@ -232,7 +232,9 @@ class _Teller:
             undone = ", taken back later" if record["decision_id"] in self.voided else ""
             if arm == "control":
                 return f"{campaign} was held back: {sentence(Reason.CONTROL)}; {held}{undone}"
-            return f"{campaign} was triggered ({record['trigger_id']}); {held}{undone}"
+            offer = record.get("offer", "")
+            given = f" with the offer {offer}" if offer not in ("", "none") else ""
+            return f"{campaign} was triggered{given} ({record['trigger_id']}); {held}{undone}"
         if arm == "holdout":
             return f"no message: {sentence(Reason.HOLDOUT)}"
         first = next((one for one in record["candidates"] if one["reason"] == record["reason"]), None)
@@ -248,6 +250,7 @@ class _Teller:
             for one in candidates:
                 name = f"{one['campaign']}: " if one["campaign"] else ""
                 lines.append(f"  {name}{self._fate(one, record)}")
+                lines += [f"    offer {offer['check']}: {_allowed(offer, one)}" for offer in one.get("offers", ())]
                 if one["reason"] in {Reason.CHOSEN, Reason.CONTROL}:
                     answered.add(instance)
         lines += [
@@ -312,6 +315,14 @@ def _by_instance(candidates: Iterable[Record]) -> dict[tuple[str, str, int], lis
     for candidate in candidates:
         grouped.setdefault(_instance(candidate), []).append(candidate)
     return grouped
+
+
+def _allowed(offer: Record, candidate: Record) -> str:
+    """Return whether a customer may have an offer, and by which values."""
+    said = (
+        "it goes with it" if offer["check"] == candidate["offer"] else "possible" if offer["passed"] else "not for them"
+    )
+    return f"{said} ({offer['saw']})" if offer["saw"] else said
 
 
 def _slot_line(slot: Slot | None, as_of: int | None, clock: Clock) -> str:

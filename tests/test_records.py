@@ -59,6 +59,8 @@ def test_nested_records_have_exactly_their_fields() -> None:
 
     assert set(Candidate.__struct_fields__) == names(candidate)
     assert set(Check.__struct_fields__) == names(check)
+    offer = next(field["type"]["items"]["fields"] for field in candidate if field["name"] == "offers")
+    assert set(Check.__struct_fields__) == names(offer)
     assert set(EndedMoment.__struct_fields__) == names(fields["ended"]["items"]["fields"])
 
 

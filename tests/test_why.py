@@ -209,6 +209,33 @@ def test_ended_moment_says_why(over: dict[str, Any], said: str) -> None:
     assert f"ended: “{CART}” (cart-1): {said}" in told(decision(kind="closing", ended=[over]))
 
 
+def test_offers_say_what_was_given_and_why_the_others_were_not() -> None:
+    """One line for each that there was to choose from."""
+    offers = [
+        {"check": "pct_10", "passed": False, "saw": "in_segment('heroes') = true"},
+        {"check": "free_shipping", "passed": True, "saw": ""},
+        {"check": "none", "passed": True, "saw": ""},
+    ]
+    chosen = candidate("cart_reminder", "chosen", offer="free_shipping", offers=offers)
+    text = told(taken("treatment", offer="free_shipping", candidates=[chosen]))
+
+    assert "cart_reminder was triggered with the offer free_shipping (t-1); the slot is held" in text
+    assert "    offer pct_10: not for them (in_segment('heroes') = true)\n" in text
+    assert "    offer free_shipping: it goes with it\n" in text
+    assert text.endswith("    offer none: possible")
+
+
+def test_staying_away_after_another_says_until_when() -> None:
+    """And after which campaign."""
+    until = at("2024-03-07T08:00")
+    text = told(
+        decision(reason="excluded", candidates=[candidate("other", "excluded", saw="last_units", retry_at=until)])
+    )
+
+    assert "other: it stays away for a time after last_units, until " in text
+    assert "looked at again" not in text
+
+
 def test_void_is_linked_to_what_it_takes_back() -> None:
     """Both the decision and its undoing say so."""
     first = taken("treatment")

@@ -48,7 +48,10 @@ def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment
     control = verdict.arm == "control"
     end = now + campaign.measure.window
     version = step.program.version
-    window = Window(verdict.decision_id, campaign.name, control, winner.moment.name, now, end, campaign.cost, version)
+    offer = winner.candidate.offer
+    cost, cost_bp = campaign.cost_with(offer)
+    window = Window(verdict.decision_id, campaign.name, control, winner.moment.name, now, end, cost, version)
+    window.offer, window.cost_bp, window.objective = offer, cost_bp, campaign.measure.objective
     hold_slot(step, window)
     over = []
     for option in verdict.options:
@@ -153,6 +156,7 @@ def _record(step: Step, verdict: Verdict, over: list[EndedMoment], trigger_id: s
         return  # the same candidates for the same reasons: nothing changed
     customer.recorded = mark
     chosen = None if winner is None else winner.candidate
+    treated = customer.window if verdict.arm == "treatment" else None
     if chosen is not None:
         reason = chosen.reason
     else:
@@ -171,5 +175,8 @@ def _record(step: Step, verdict: Verdict, over: list[EndedMoment], trigger_id: s
             trigger_id=trigger_id,
             candidates=candidates,
             ended=step.named(over),
+            offer="" if chosen is None else chosen.offer,
+            cost=0 if treated is None else treated.cost,
+            cost_bp=0 if treated is None else treated.cost_bp,
         )
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from orchestrator.conditions import Condition
 
@@ -24,6 +25,19 @@ class Measure:
     objective: str
     window: int
     guard: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a message may give away: the choices in order of preference, who may have each, and what each costs.
+
+    A cost is an amount in minor units, and a share of what is ordered in the window in basis points.
+    """
+
+    choices: tuple[str, ...]
+    only_if: Mapping[str, Condition] = field(default_factory=dict)
+    never_if: Mapping[str, Condition] = field(default_factory=dict)
+    costs: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +73,9 @@ class Campaign:
     after: After | None = None
     exclusions: tuple[Exclusion, ...] = ()
     leads_to: tuple[str, ...] = ()
+    offer: Offer | None = None
+
+    def cost_with(self, offer: str) -> tuple[int, int]:
+        """Return what a message with an offer costs: minor units, and basis points of what is ordered."""
+        fixed, share = (0, 0) if self.offer is None else self.offer.costs.get(offer, (0, 0))
+        return self.cost + fixed, share

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.history import excluded_until, follows
+from orchestrator.arbitration.offers import choose_offer
 from orchestrator.civil import period_of, quiet_until, to_local, zone_for
 from orchestrator.conditions import readable
 from orchestrator.customer import Customer, Instance, Profile
@@ -67,6 +68,13 @@ def examine(situation: Situation, campaign: Campaign, moment: Moment, key: str, 
                 reason = Reason.UNKNOWN_VALUE
                 retry_at = situation.now + DAY
             break
+    offer = ""
+    offers: tuple[Check, ...] = ()
+    if campaign.offer is not None and reason is Reason.CHOSEN:
+        given, offers = choose_offer(campaign.offer, _view(situation, moment, key))
+        offer = given or ""
+        if given is None:
+            reason, saw, retry_at = Reason.NOT_ELIGIBLE, f"no offer fits: {offers[-1].saw}", situation.now + DAY
     return Candidate(
         campaign.name,
         moment.name,
@@ -78,7 +86,13 @@ def examine(situation: Situation, campaign: Campaign, moment: Moment, key: str, 
         0.0,
         campaign.priority,
         tuple(checks),
+        offer,
+        offers,
     )
+
+
+def _view(s: Situation, moment: Moment, key: str) -> CustomerView:
+    return CustomerView(s.program, s.reference, s.customer, s.now, moment, key)
 
 
 def _consent(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
@@ -130,7 +144,7 @@ def _quiet_hours(s: Situation, campaign: Campaign, moment: Moment, key: str) -> 
 def _audience(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:
     if campaign.only_if is None:
         return None
-    view = CustomerView(s.program, s.reference, s.customer, s.now, moment, key)
+    view = _view(s, moment, key)
     truth = campaign.only_if.holds(view)
     # Features change without a timer of ours, so an answer of no is looked at again after a day, not sooner.
     return Finding(truth is True, campaign.only_if.saw(view), None if truth is None else s.now + DAY)

@@ -18,6 +18,8 @@ def trigger_of(step: Step, answered: Answered, window_until: int, action: str) -
     """Return the trigger that answers a moment, or takes that answer back."""
     moment = step.program.find(answered.moment)
     key_name = None if moment is None else moment.key
+    running = step.customer.window
+    window = running if running is not None and running.decision_id == answered.decision_id else None
     return Trigger(
         trigger_id=answered.trigger_id,
         decision_id=answered.decision_id,
@@ -34,4 +36,7 @@ def trigger_of(step: Step, answered: Answered, window_until: int, action: str) -
         definitions_version=step.program.version,
         action=action,
         content={} if key_name is None else {key_name: answered.key},
+        offer="" if window is None else window.offer,
+        cost=0 if window is None else window.cost,
+        cost_bp=0 if window is None else window.cost_bp,
     )

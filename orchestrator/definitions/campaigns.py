@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from orchestrator.arbitration.campaign import After, Campaign, Exclusion, Measure, Send
+from orchestrator.arbitration.campaign import After, Campaign, Exclusion, Measure, Offer, Send
 from orchestrator.conditions import And, Condition, InSegment, Or
 from orchestrator.definitions.expressions import Declared, Scope, compile_condition
 from orchestrator.definitions.nodes import Place, Problems, Scalar, did_you_mean
 from orchestrator.definitions.records import Record, Word, clean
+from orchestrator.definitions.values import basis_points, minor_units, shown
 
 
 class CampaignBuilder:
@@ -40,6 +41,7 @@ class CampaignBuilder:
         after, exclusions = self._after(record), self._exclusions(record)
         for word in record.words("leads_to"):
             self._other(word, record, "lead to")
+        offer = self._offer(record)
         self._check_control(record)
         if not record.sound or not clean(self.problems, mark):
             return None
@@ -54,6 +56,7 @@ class CampaignBuilder:
             control_floor_bp=floor,
             priority=record.need("priority", int),
             cost=_cost(record.get("cost", Record)),
+            offer=offer,
             only_if=only_if,
             after=after,
             exclusions=exclusions,
@@ -75,10 +78,60 @@ class CampaignBuilder:
         text = record.get("only_if", Scalar)
         if text is None:
             return None
+        return compile_condition(text, self._scope(record), self.problems)
+
+    def _scope(self, record: Record) -> Scope:
         keys = {self.moments[name] for name in record.texts("when") if name in self.moments}
         key = keys.pop() if len(keys) == 1 else None
-        scope = Scope(features=self.features, segments=self.segments, moment=True, key=key)
-        return compile_condition(text, scope, self.problems)
+        return Scope(features=self.features, segments=self.segments, moment=True, key=key)
+
+    def _offer(self, record: Record) -> Offer | None:
+        offer, cost = record.get("offer", Record), record.get("cost", Record)
+        choices: dict[str, None] = {}
+        for word in () if offer is None else offer.words("choose"):
+            if word.text in choices:
+                self.problems.error(word.place, "E047", f"offer '{word.text}' is named twice")
+            choices[word.text] = None
+        price = None if cost is None else cost.values.get("offer")
+        if isinstance(price, int) and price and choices:
+            assert cost is not None
+            self.problems.error(
+                cost.at("offer"), "E051", "there are offers to choose from, say what each of them costs by name"
+            )
+        costs = {}
+        for name, scalar in self._of_choices(price, choices):
+            costs[name] = self._price(scalar)
+        if offer is None:
+            return None
+        asked = {}
+        for field in ("only_if", "never_if"):
+            compiled = {
+                name: compile_condition(scalar, self._scope(record), self.problems)
+                for name, scalar in self._of_choices(offer.values.get(field), choices)
+            }
+            asked[field] = {name: condition for name, condition in compiled.items() if condition is not None}
+        return Offer(tuple(choices), asked["only_if"], asked["never_if"], costs)
+
+    def _of_choices(self, named: object, choices: Mapping[str, None]) -> Iterator[tuple[str, Scalar]]:
+        """Yield what is written for each offer; a name that is none of them is a problem."""
+        for name, scalar in named.items() if isinstance(named, dict) else ():
+            if name in choices:
+                yield name, scalar
+            else:
+                near = did_you_mean(name, choices) if choices else ", this campaign has none to choose from"
+                self.problems.error(scalar.place, "E054", f"unknown offer '{name}'{near}")
+
+    def _price(self, scalar: Scalar) -> tuple[int, int]:
+        """Return what an offer costs: minor units, and basis points of what is ordered."""
+        share, _, what = scalar.text.partition(" of ")
+        amount, part = minor_units(scalar.text), basis_points(share.strip())
+        if amount is not None:
+            return amount, 0
+        if part is None or what.strip() != "order":
+            said = f'{shown(scalar.text)} is not what an offer costs, write it like 4.90 or "10% of order"'
+            self.problems.error(scalar.place, "E021", said)
+            return 0, 0
+        return 0, part
 
     def _audience(self, record: Record) -> Condition | None:
         words = record.words("audience")
@@ -191,4 +244,7 @@ def _measure(record: Record) -> Measure:
 
 
 def _cost(record: Record | None) -> int:
-    return 0 if record is None else record.need("send", int) + record.need("offer", int)
+    if record is None:
+        return 0
+    offer = record.values.get("offer")
+    return record.need("send", int) + (offer if isinstance(offer, int) else 0)

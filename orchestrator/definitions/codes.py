@@ -46,6 +46,7 @@ CODES: Mapping[str, str] = {
     "E051": "Two values contradict each other.",
     "E052": "An unknown campaign or segment.",
     "E053": "Segments that ask about themselves, about one another too deep down, or about too many.",
+    "E054": "An unknown offer.",
     "E060": "A condition that can never be true, by itself or with what it is joined to.",
     "E061": "A moment or campaign to which nothing can ever be sent.",
     "W001": "No campaign answers a moment.",

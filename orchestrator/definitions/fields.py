@@ -82,6 +82,9 @@ TYPES: Mapping[str, str] = {
     "shares": "names, each with a share from 0 to 1: { high: 0.90, low: 0 }",
     "amount": "a number, an amount or a length of time",
     "amounts": "names, each with a number, an amount or a length of time: { high: 400 }",
+    "conditions": "names, each with a condition in quotes: { membership: \"lifecycle == 'new'\" }",
+    "costs": "an amount; or names, each with an amount or a share of what is ordered: "
+    '{ free_shipping: 4.90, pct_10: "10% of order" }',
     "object": "fields",
 }
 """What each type is, in a marketer's words."""
@@ -418,6 +421,8 @@ _CAMPAIGNS = (
               kind="exclude", many=True),
         Field("send", "object", "What the sender is asked for.",
               "{ channel: email, template: cart_rescue, with: [cart_lines] }", required=True, kind="send"),
+        Field("offer", "object", "What it may give away, and to whom.", "{ choose: [none, free_shipping, pct_10] }",
+              kind="offer"),
         Field("cost", "object", "What it costs per customer who gets it.", "{ send: 0.01, offer: 5.00 }", kind="cost"),
         Field("measure", "object", "What it is judged by, and for how long: the slot is held that long.",
               "{ objective: margin, for: 3d, guard: [unsubscribe] }", required=True, kind="measure"),
@@ -425,7 +430,7 @@ _CAMPAIGNS = (
               "{ start: 15%, floor: 5% }", required=True, kind="control", low="1%", high="90%"),
         Field("leads_to", "name", "The campaigns that somebody who responded becomes eligible for.",
               "[cross_sell_discovery]", many=True),
-    ), planned=("offer", "stop_when", "series", "recheck_before_send", "cap", "on_change")),
+    ), planned=("stop_when", "series", "recheck_before_send", "cap", "on_change")),
     Kind("after/received", "Somebody to whom another campaign's message went, and was not taken back.", (
         _AFTER, _true("received", "They received it; the control group has not."), _AFTER_WITHIN,
     )),
@@ -451,11 +456,20 @@ _CAMPAIGNS = (
     )),
     Kind("cost", "What one message costs.", (
         Field("send", "money", "Sending it.", "0.01", default="0"),
-        Field("offer", "money", "What it gives away.", "5.00", default="0", later=True),
+        Field("offer", "costs", "What it gives away, for each offer there is to choose from.",
+              '{ free_shipping: 4.90, pct_10: "10% of order" }', default="0"),
+    )),
+    Kind("offer", "What a message may give away: the first that this customer may have, in the order listed.", (
+        Field("choose", "name", "The offers, `none` among them when the message may go out without.",
+              "[none, free_shipping, pct_10]", required=True, many=True),
+        Field("only_if", "conditions", "For each, who may have it; unknown is no.",
+              "{ membership: \"lifecycle == 'new'\" }"),
+        Field("never_if", "conditions", "For each, who never gets it; unknown is no as well.",
+              "{ pct_10: \"in_segment('heroes')\" }"),
     )),
     Kind("measure", "How we will know that it worked.", (
-        Field("objective", "choice", "What is compared.", "margin", default="margin", options=("margin",),
-              planned=("conversions", "orders", "new_category", "retention")),
+        Field("objective", "choice", "What is compared.", "margin", default="margin",
+              options=("margin", "revenue", "orders", "conversions", "new_category"), planned=("retention",)),
         Field("for", "duration", "For how long after the decision.", "7d", required=True, low="1m", high="365d"),
         Field("guard", "choice", "What must not get worse.", "[unsubscribe]", many=True,
               options=("unsubscribe", "margin")),

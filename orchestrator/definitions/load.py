@@ -24,6 +24,7 @@ from orchestrator.definitions.segments import build_segment, check_nesting
 from orchestrator.definitions.values import WORDS, shown
 from orchestrator.definitions.values import name as parse_name
 from orchestrator.features import Feature
+from orchestrator.measurement import FIRST_BOUGHT, NEW_CATEGORY
 from orchestrator.moments.rules import Around, During, Moment, Silence
 from orchestrator.program import Definitions, Program, Segment
 
@@ -135,7 +136,7 @@ class _Loader:
         campaigns = self._campaigns(declared, names, keys)
         policy = build_policy(dict(self._policy()), self.problems)
         definitions = Definitions(version, features, segments, moments, campaigns, *([policy] if policy else []))
-        features.update(_asked_by_functions(definitions))
+        features.update(_asked_unwritten(definitions))
         if not self.problems.errors:  # what is wrong hides what is used, and what is meant
             self._unused(definitions)
             disorder = Program(definitions, self.catalogue.topic_by_event).disorder
@@ -236,14 +237,18 @@ class _Loader:
                 self.problems.warn(self.places["feature", name], "W002", f"nothing uses feature '{name}'")
 
 
-def _asked_by_functions(definitions: Definitions) -> dict[str, Feature]:
-    """Return the features that nobody wrote and functions in conditions ask for."""
+def _asked_unwritten(definitions: Definitions) -> dict[str, Feature]:
+    """Return the features that nobody wrote: what functions in conditions and objectives ask for."""
     names = {read.name for condition in _conditions(definitions) for read in condition.reads}
-    return {
+    asked = {
         name: Feature(name, "last_time", ("order.placed",), key=name.removeprefix(BOUGHT), unit="instant")
         for name in sorted(names)
         if name.startswith(BOUGHT)
     }
+    if any(campaign.measure.objective == NEW_CATEGORY for campaign in definitions.campaigns.values()):
+        first = Feature(FIRST_BOUGHT, "first_time", ("order.placed",), key="category", unit="instant")
+        asked[FIRST_BOUGHT] = first
+    return asked
 
 
 def _used(definitions: Definitions) -> Iterator[str]:
@@ -261,6 +266,8 @@ def _conditions(definitions: Definitions) -> Iterator[Condition]:
     yield from (segment.condition for segment in definitions.segments.values())
     owners: tuple[Moment | Campaign, ...] = (*definitions.moments.values(), *definitions.campaigns.values())
     yield from (owner.only_if for owner in owners if owner.only_if is not None)
+    for offer in (campaign.offer for campaign in definitions.campaigns.values() if campaign.offer is not None):
+        yield from (*offer.only_if.values(), *offer.never_if.values())
 
 
 # --- the version -------------------------------------------------------------------------------------------------

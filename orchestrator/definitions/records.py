@@ -167,7 +167,7 @@ class Reader:
         if isinstance(node, Mapping):
             if known.type == "durations":
                 return self._durations(known, node)
-            if known.type in ("shares", "amounts"):
+            if known.type in ("shares", "amounts", "conditions", "costs"):
                 return self._named(known, node)
             if known.kind:
                 return self.read(known.kind, node, f"'{known.name}'")
@@ -182,7 +182,7 @@ class Reader:
         if not node.text.strip():
             self.problems.error(node.place, "E014", f"'{known.name}' is empty, write it like {known.example}")
             return None
-        if known.type in ("object", "durations", "shares", "amounts"):
+        if known.type in ("object", "durations", "shares", "amounts", "conditions"):
             self._misshapen(known, node, shown(node.text))
             return None
         return self._plain(known, node)
@@ -201,7 +201,7 @@ class Reader:
             return self._profile(scalar)
         if known.type in ("condition", "amount"):
             return scalar
-        value = PARSERS[known.type](scalar, self.problems)
+        value = PARSERS["money" if known.type == "costs" else known.type](scalar, self.problems)
         if known.type == "name" and isinstance(value, str):
             return Word(value, scalar.place)
         if isinstance(value, int) and not isinstance(value, bool) and not self._in_range(known, value, scalar):
@@ -282,14 +282,14 @@ class Reader:
         return found
 
     def _named(self, known: Field, node: Mapping) -> dict[str, Scalar | int]:
-        """Return values by name: shares in thousandths, amounts as written, for their unit is known later."""
+        """Return values by name: shares in thousandths, others as written, for what they are in is known later."""
         found: dict[str, Scalar | int] = {}
         for name, value in node.entries.items():
             if PARSERS["name"](Scalar(node.keys[name], name, quoted=True), self.problems) is None:
                 continue
             if not isinstance(value, Scalar):
                 self._misshapen(known, value, "no plain value")
-            elif known.type == "amounts":
+            elif known.type != "shares":
                 found[name] = value
             else:
                 share = PARSERS["multiple"](value, self.problems)

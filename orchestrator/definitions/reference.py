@@ -134,10 +134,12 @@ def _field(known: Field, catalogue: Catalogue) -> Schema:
     if known.type == "durations":
         duration = {"type": "string", "pattern": _PATTERNS["duration"]}
         shapes.append(_closed(dict.fromkeys(catalogue.topics, duration)))
-    elif known.type in ("shares", "amounts"):
+    elif known.type in ("shares", "amounts", "conditions", "costs"):
         named = {"type": "object", "propertyNames": {"pattern": _PATTERNS["name"]}}
-        value: Schema = {"anyOf": [{"type": "number"}, {"type": "string"}]}
-        shapes.append({**named, "additionalProperties": {"type": "number"} if known.type == "shares" else value})
+        values: dict[str, Schema] = {"shares": {"type": "number"}, "conditions": {"type": "string"}}
+        either: Schema = {"anyOf": [{"type": "number"}, {"type": "string"}]}
+        shapes += [{"type": "number"}] if known.type == "costs" else []
+        shapes.append({**named, "additionalProperties": values.get(known.type, either)})
     elif known.type != "object":
         shapes.append(_plain(known, catalogue))
     if known.many:

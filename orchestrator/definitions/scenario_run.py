@@ -126,7 +126,7 @@ class _Run:
         if expect.moment is not None:
             wanted = _state(expect.moment, expect.key, expect.state, expect.because, expect.by)
             return wanted, list(self._moment(customer, expect)) or [f"{expect.moment} is absent"]
-        wanted = _state(expect.campaign or "", expect.key, expect.state, expect.because, expect.by)
+        wanted = _state(expect.campaign or "", expect.key, expect.state, expect.because, expect.by, expect.offer)
         return wanted, self._campaign(customer, expect) or [f"{expect.campaign} is not_sent"]
 
     def _moment(self, customer: str, expect: Expect) -> Iterator[str]:
@@ -171,6 +171,7 @@ class _Run:
                     candidate.reason if candidate.reason in ("chosen", "control") else "not_sent",
                     expect.because and candidate.reason,
                     expect.by and candidate.saw,
+                    expect.offer and candidate.offer,
                 )
                 for candidate in decision.candidates
                 if candidate.campaign == name and expect.key in (None, candidate.moment_key)
@@ -214,13 +215,16 @@ class _Run:
         )
 
 
-def _state(name: str, key: str | None, state: str, because: str | None, by: str | None) -> str:
+def _state(
+    name: str, key: str | None, state: str, because: str | None, by: str | None, offer: str | None = None
+) -> str:
     parts = [
         name,
         f"({key})" if key else "",
         f"is {state}",
         f"because {because}" if because else "",
         f"by {by}" if by else "",
+        f"with {offer}" if offer else "",
     ]
     return " ".join(part for part in parts if part)
 

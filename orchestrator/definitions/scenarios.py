@@ -56,6 +56,7 @@ class Expect:
     key: str | None = None
     because: str | None = None
     by: str | None = None
+    offer: str | None = None
     triggers: tuple[str, ...] | None = None
 
 
@@ -221,7 +222,7 @@ class _Reader:
     # --- expect ---
 
     def _expect(self, node: nodes.Node) -> Expect:
-        known = ("at", "customer", "moment", "campaign", "is", "key", "because", "by", "triggers")
+        known = ("at", "customer", "moment", "campaign", "is", "key", "because", "by", "offer", "triggers")
         fields = self._fields(node, "an expectation", known, ("at",))
         customer = self._text(fields["customer"]) if "customer" in fields else None
         at = self._instant(fields.get("at"), place=node.place)
@@ -246,7 +247,12 @@ class _Reader:
             moment = self._known(fields["moment"], self.definitions.moments, "moment", "E045")
             return Expect(node.place, customer, at, moment=moment, state=state, key=key, because=because, by=by)
         campaign = self._known(fields["campaign"], self.definitions.campaigns, "campaign", "E027")
-        return Expect(node.place, customer, at, campaign=campaign, state=state, key=key, because=because, by=by)
+        given = self.definitions.campaigns[campaign].offer if campaign in self.definitions.campaigns else None
+        choices = dict.fromkeys(() if given is None else given.choices)
+        offer = self._known(fields["offer"], choices, "offer", "E054") if "offer" in fields else None
+        return Expect(
+            node.place, customer, at, campaign=campaign, state=state, key=key, because=because, by=by, offer=offer
+        )
 
     # --- shapes ---
 

@@ -63,6 +63,13 @@ def minor_units(text: str) -> int | None:
     return None if match is None else int(match[1]) * 100 + int((match[2] or "").ljust(2, "0"))
 
 
+def basis_points(text: str) -> int | None:
+    """Return a share like `15%` or `0.5%` in hundredths of a percent, or None when it is not one up to 100%."""
+    match = _PERCENTAGE.fullmatch(text)
+    value = None if match is None else int(match[1]) * 100 + int((match[2] or "").ljust(2, "0"))
+    return None if value is None or value > 10_000 else value
+
+
 def duration(scalar: Scalar, problems: Problems) -> int | None:
     """Return a duration in milliseconds."""
     value = milliseconds(scalar.text)
@@ -118,9 +125,8 @@ def money(scalar: Scalar, problems: Problems) -> int | None:
 
 def percentage(scalar: Scalar, problems: Problems) -> int | None:
     """Return a share in basis points."""
-    match = _PERCENTAGE.fullmatch(scalar.text)
-    value = None if match is None else int(match[1]) * 100 + int((match[2] or "").ljust(2, "0"))
-    if value is None or value > 10_000:
+    value = basis_points(scalar.text)
+    if value is None:
         _refuse(scalar, problems, "E022", "a percentage", "15% or 0.5%, from 0% to 100%")
         return None
     return value
