@@ -59,4 +59,5 @@ CODES: Mapping[str, str] = {
     "W013": "A campaign that another always goes before.",
     "W014": "A cap without effect.",
     "W015": "Two features or segments that are the same.",
+    "W016": "A feature or moment that may keep very much per customer.",
 }

@@ -139,8 +139,8 @@ class _Loader:
         features.update(_asked_unwritten(definitions))
         if not self.problems.errors:  # what is wrong hides what is used, and what is meant
             self._unused(definitions)
-            disorder = Program(definitions, self.catalogue.topic_by_event).disorder
-            self.problems.found += check_meaning(definitions, disorder, self._where)
+            program = Program(definitions, self.catalogue.topic_by_event)
+            self.problems.found += check_meaning(program, self._where)
         return definitions
 
     def _where(self, what: str, name: str, *fields: str | int) -> Place:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, fields, replace
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.policy import Cap
 from orchestrator.conditions import And, Condition, Expression, InSegment, Not, Or, readable
+from orchestrator.definitions.footprint import LARGE, footprint
 from orchestrator.definitions.nodes import Place, Problem, did_you_mean
 from orchestrator.definitions.possible import Knowledge
 from orchestrator.features import Feature
 from orchestrator.moments.rules import Calendar, Membership, Moment, Total
-from orchestrator.program import Definitions
+from orchestrator.program import Definitions, Program
 
 Where = Callable[..., Place]
 """Tells where something stands: `where("moment", "abandoned_cart", "only_if")`, or where it begins."""
@@ -25,21 +26,31 @@ DAY_MINUTES = 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a check looks at; `disorder` is how long each moment waits for stragglers, milliseconds."""
+    """What a check looks at."""
 
-    definitions: Definitions
-    disorder: Mapping[str, int]
+    program: Program
     where: Where
     knowledge: Knowledge
+
+    @property
+    def definitions(self) -> Definitions:
+        """What was written."""
+        return self.program.definitions
+
+    def wait(self, name: str) -> int:
+        """Return how long a moment waits for stragglers, milliseconds."""
+        moment = self.program.find(name)
+        return 0 if moment is None else self.program.disorder[moment.name]
 
     def answering(self, moment: str) -> list[Campaign]:
         """Return the campaigns that answer a moment."""
         return [campaign for campaign in self.definitions.campaigns.values() if moment in campaign.when]
 
 
-def check(definitions: Definitions, disorder: Mapping[str, int], where: Where) -> Iterator[Problem]:
-    """Yield everything that the definitions mean and nobody can have meant."""
-    scene = Scene(definitions, disorder, where, Knowledge(definitions.features, definitions.segments))
+def check(program: Program, where: Where) -> Iterator[Problem]:
+    """Yield everything that definitions mean and nobody can have meant."""
+    written = program.definitions
+    scene = Scene(program, where, Knowledge(written.features, written.segments))
     for one in CHECKS:
         yield from one(scene)
 
@@ -119,7 +130,7 @@ def moments_over_before_they_open(scene: Scene) -> Iterator[Problem]:
     """Yield moments that are stale, or too old, by the time that stragglers have been waited for."""
     too_old = scene.definitions.policy.never_act_older_than
     for name, moment in scene.definitions.moments.items():
-        wait = scene.disorder[name]
+        wait = scene.wait(name)
         says = f"it opens only after {_long(wait)}, when stragglers have been waited for ('disorder')"
         if moment.lasts is not None and moment.lasts <= wait:
             yield Problem(scene.where("moment", name, "lasts"), "E061", f"'{name}' is never open: {says}")
@@ -248,6 +259,20 @@ def _cap(cap: Cap) -> str:
     return f"{cap.max} per {_long(cap.per)}{through}"
 
 
+# --- state -----------------------------------------------------------------------------------------------------------
+
+
+def state_without_end(scene: Scene) -> Iterator[Problem]:
+    """Yield what may grow beyond any reason for one customer."""
+    for cost in footprint(scene.definitions):
+        if cost.at_most > LARGE and cost.what in ("feature", "moment") and "." not in cost.name:
+            message = (
+                f"'{cost.name}' may come to {cost.at_most:,} bytes per customer: with a 'key' and 'over' every key "
+                "keeps its own spans of time; leave one of them out"
+            )
+            yield _warning(scene.where(cost.what, cost.name), "W016", message)
+
+
 # --- the same twice ---------------------------------------------------------------------------------------------------
 
 
@@ -288,6 +313,7 @@ CHECKS: tuple[Callable[[Scene], Iterator[Problem]], ...] = (
     moments_that_come_too_soon,
     campaigns_always_outranked,
     caps_without_effect,
+    state_without_end,
     features_the_same,
     segments_the_same,
 )

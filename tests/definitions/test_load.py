@@ -459,6 +459,7 @@ class TestLint:
                     "message": "unknown section 'momentz', did you mean 'moments'?",
                 }
             ],
+            "state": None,
         }
 
     def test_a_folder_that_is_not_there_is_usage(self, tmp_path: Path) -> None:
