@@ -92,6 +92,7 @@ class Program:
         self._topics = topics
         self.disorder = {moment.name: self._disorder_of(moment) for moment in self.moments.values()}
         """How long an instance of a moment waits beyond its due instant for stragglers, milliseconds."""
+        self.disorder |= {name: self.disorder[filed] for name, filed in self.filed.filed_as.items()}
         policy = self.policy
         self.order_disorder = policy.disorder.get(topics.get("order.placed", ""), policy.default_disorder)
         """How long a measurement window waits beyond its end for stragglers, milliseconds."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from confluent_kafka import Message
 
-from orchestrator.records import Effects, Trigger, to_record
+from orchestrator.records import ActiveCampaign, CampaignOutcome, Decision, Effects, Trigger
 from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.barriers import Barrier
 from orchestrator.runtime.intake import DeadLetter
@@ -31,10 +31,10 @@ class Outbox:
     def __init__(self, topics: Topics, codec: Codec, send: Send) -> None:
         self._send = send
         self._topics = topics
-        self._decision = codec.encoder(topics.decisions)
-        self._trigger = codec.encoder(topics.triggers)
-        self._outcome = codec.encoder(topics.outcomes)
-        self._active = codec.encoder(topics.active)
+        self._decision = codec.value_encoder(topics.decisions, Decision)
+        self._trigger = codec.value_encoder(topics.triggers, Trigger)
+        self._outcome = codec.value_encoder(topics.outcomes, CampaignOutcome)
+        self._active = codec.value_encoder(topics.active, ActiveCampaign)
         self._dead = codec.encoder(topics.dead_letters)
         self._barrier = codec.encoder(topics.clock)
 
@@ -42,18 +42,18 @@ class Outbox:
         """Send one customer's effects; `causes` are the records that led to them, None when nobody follows traces."""
         send, topics = self._send, self._topics
         for decision in effects.decisions:
-            send(topics.decisions.name, partition, key, self._decision(to_record(decision)), None)
+            send(topics.decisions.name, partition, key, self._decision(decision), None)
         for trigger in effects.triggers:
-            value = self._trigger(to_record(trigger))
+            value = self._trigger(trigger)
             headers = cloud_event(trigger)
             if causes is not None:
                 headers += context_for(trigger.decision_id, causes)
             send(topics.triggers.name, partition, key, value, headers)
         for outcome in effects.outcomes:
-            value = self._outcome(to_record(outcome))
+            value = self._outcome(outcome)
             send(topics.outcomes.name, partition, outcome.outcome_id.encode(), value, None)
         if effects.active_changed:
-            active = None if effects.active is None else self._active(to_record(effects.active))
+            active = None if effects.active is None else self._active(effects.active)
             send(topics.active.name, partition, key, active, None)
 
     def erase(self, partition: int, key: bytes, outcome_ids: list[str]) -> None:
