@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.lint import write_pack
 from orchestrator.conditions import Age, Among, And, Compare, Expression, InSegment, IsUnknown, Literal, Not, Or, Read
 from orchestrator.conditions import Condition as Written
 from orchestrator.definitions.load import load
 from orchestrator.definitions.possible import Knowledge
 from orchestrator.features import Feature
 from orchestrator.program import Segment
+from orchestrator.runtime.definitions_folder import read_directory
 
 FEATURES = {
     "orders": Feature("orders", "count", ("order.placed",)),
@@ -180,6 +182,16 @@ def test_a_condition_of_very_many_alternatives_is_left_alone() -> None:
     text = f'features: {{ {names} }}\nsegments: {{ s: {{ say: S, is: "{parts} and f0 < 0" }} }}'
 
     assert warnings(text) == []
+
+
+def test_the_pack_of_five_hundred_moments_is_what_it_says(tmp_path: Path) -> None:
+    """Here of fifteen: no two moments the same, and nothing wrong but features that are."""
+    count = write_pack(tmp_path / "pack", 15)
+    definitions, problems = load(read_directory(tmp_path / "pack"))
+
+    assert definitions is not None, problems
+    assert len(definitions.moments) == count == 15
+    assert {problem.code for problem in problems} == {"W015"}
 
 
 @pytest.mark.parametrize("pack", sorted(Path("bench/definitions").iterdir()), ids=lambda path: path.name)
