@@ -1,5 +1,6 @@
 """The marketers' page can be followed by copy and paste."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,10 +9,11 @@ from click.testing import CliRunner
 
 from orchestrator.cli import main
 from orchestrator.definitions.load import load
-from orchestrator.definitions.reference import markdown
+from orchestrator.definitions.reference import json_schema, markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "marketers.md"
+SCHEMA = ROOT / "schemas" / "definitions.schema.json"
 BLOCK = re.compile(r"```yaml\n# (my-pack/\S+)\n(.*?)```", re.DOTALL)
 
 
@@ -67,5 +69,23 @@ def test_the_reference_is_the_table_of_fields() -> None:
     assert (ROOT / "docs" / "definitions.md").read_text(encoding="utf-8") == markdown()
 
 
+def test_the_schema_for_editors_is_the_table_of_fields() -> None:
+    """schemas/definitions.schema.json is what the table of fields says; the same command renews it."""
+    assert SCHEMA.read_text(encoding="utf-8") == schema_text()
+
+
+def test_the_page_tells_editors_where_the_schema_is() -> None:
+    """The line to copy leads from the shipped pack to the file that is there."""
+    (path,) = re.findall(r"^# yaml-language-server: \$schema=(\S+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert (ROOT / "deploy" / "definitions" / "retail" / path).resolve() == SCHEMA
+
+
+def schema_text() -> str:
+    """Return the JSON Schema as the file holds it."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
     (ROOT / "docs" / "definitions.md").write_text(markdown(), encoding="utf-8")
+    SCHEMA.write_text(schema_text(), encoding="utf-8")
