@@ -20,6 +20,8 @@ PROFILE = "profile.changed"
 ERASED = "profile.erased"
 """The name of the event that a tombstone of `customer-profiles` is."""
 
+STOCK = "product.stock"
+"""The name of the event that a new version of a product is to those who wait for its stock; its data is the sku."""
 
 SENT = "message.sent"
 CLICKED = "message.clicked"

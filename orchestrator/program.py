@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.policy import Policy
 from orchestrator.conditions import Condition, InSegment, Read, walk
-from orchestrator.events import CLICKED, ERASED, PROFILE, SENT, UNSUBSCRIBED
+from orchestrator.events import CLICKED, ERASED, FOREVER, PROFILE, SENT, STOCK, UNSUBSCRIBED
 from orchestrator.features import Feature
 from orchestrator.moments.rules import (
     Absence,
@@ -89,7 +89,7 @@ class Program:
         self.features = self.filed.features
         self.moments = self.filed.moments
         self.campaigns = definitions.campaigns
-        self._topics = topics
+        self._topics = {STOCK: "products", **topics}
         self.disorder = {moment.name: self._disorder_of(moment) for moment in self.moments.values()}
         """How long an instance of a moment waits beyond its due instant for stragglers, milliseconds."""
         self.disorder |= {name: self.disorder[filed] for name, filed in self.filed.filed_as.items()}
@@ -117,6 +117,10 @@ class Program:
             if isinstance(moment.shape, During):
                 others = self.followers.get(moment.shape.moment, ())
                 self.followers[moment.shape.moment] = (*others, moment)
+        self.stock_moments = tuple(moment for moment in self.moments.values() if _waits_for_stock(moment))
+        """Moments that a product's stock moves."""
+        self.stock_disorder = policy.disorder.get("products", policy.default_disorder) if self.stock_moments else 0
+        """How long what a product's stock moves waits for it to be told, milliseconds."""
         self._asks = {moment.name: self._events_asked(moment) for moment in self.watched}
         self.remembered = self._remembered()
         """How long after its decision the window of a campaign is kept because others ask what became of it."""
@@ -143,6 +147,8 @@ class Program:
 
     def accept_late(self, event: str) -> int:
         """Return how long after its time an event of this name still corrects, milliseconds."""
+        if event == STOCK:
+            return FOREVER  # it comes from us, when its time has come
         return self.policy.accept_late.get(self._topics.get(event, ""), self.policy.default_accept_late)
 
     def _remembered(self) -> dict[str, int]:
@@ -224,6 +230,11 @@ class Program:
 
 
 _NOTHING = Dispatch()
+_STOCK_CHANGES = EventMatch((STOCK,), "sku")
+
+
+def _waits_for_stock(moment: Moment) -> bool:
+    return any(STOCK in match.events for match in (*_starts(moment), *_ends(moment)))
 
 
 def _starts(moment: Moment) -> tuple[EventMatch, ...]:
@@ -231,7 +242,8 @@ def _starts(moment: Moment) -> tuple[EventMatch, ...]:
     if isinstance(shape, Absence):
         return (shape.starts_on,) if shape.restarts_on is None else (shape.starts_on, shape.restarts_on)
     if isinstance(shape, Sequence):
-        return tuple(stage.event for stage in shape.stages)
+        changes = () if shape.then is None else (_STOCK_CHANGES,)
+        return (*(stage.event for stage in shape.stages), *changes)
     return (shape.event,) if isinstance(shape, Silence | Total) else ()
 
 

@@ -17,7 +17,7 @@ from orchestrator.customer import OPEN, WAITING, Answered, Customer, Instance, W
 from orchestrator.engine import observe
 from orchestrator.events import FOREVER, Event
 from orchestrator.measurement import SLOT, hold_slot, release_slot
-from orchestrator.moments.lifecycle import arm, leave, schedule
+from orchestrator.moments.lifecycle import arm, leave, look_at_all_stock, schedule
 from orchestrator.moments.rules import Absence, Calendar, During, Membership, Moment
 from orchestrator.moments.watch import accompany, renew_membership
 from orchestrator.program import Program
@@ -82,12 +82,13 @@ def hand_over(
 
     `revisions` are the outcomes emitted so far, by decision id.
     """
-    step = Step(program, reference, customer_id, customer, clock)
+    step = Step(program, reference, customer_id, customer, clock, clock)
     running = customer.window
     _release(step, clock if running is None or running.decision_id not in revisions else FOREVER)
     forget_answered(step)
     something_is_open = False
     for moment in program.moments.values():
+        look_at_all_stock(step, moment)
         _let_go_of_the_past(step, moment, clock)
         schedule(step, moment, clock)
         something_is_open |= any(one.state == OPEN for one in customer.instances(moment.name).values())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
@@ -25,10 +27,12 @@ class Product(msgspec.Struct, frozen=True, gc=False):
 class Reference:
     """Read-only view of the products and of snapshots: `product(sku, at)` is the newest version effective then."""
 
-    __slots__ = ("_cut_points", "_families", "_versions")
+    __slots__ = ("_changes", "_cut_points", "_families", "_launches", "_versions")
 
     def __init__(self, products: Iterable[Product] = ()) -> None:
-        self._versions: dict[str, tuple[Product, ...]] = {}
+        self._versions: dict[str, list[Product]] = {}
+        self._changes: list[tuple[int, str]] = []
+        self._launches: dict[str, list[tuple[int, str]]] = {}
         self._families: dict[str, float] = {}
         self._cut_points: dict[str, list[tuple[int, Mapping[str, int]]]] = {}
         for product in products:
@@ -36,16 +40,47 @@ class Reference:
 
     def put(self, product: Product) -> None:
         """Add one version; the same sku and instant replaces."""
-        versions = [v for v in self._versions.get(product.sku, ()) if v.effective_from != product.effective_from]
-        self._versions[product.sku] = tuple(sorted([*versions, product], key=lambda v: -v.effective_from))
+        versions = self._versions.setdefault(product.sku, [])
+        place = bisect_left(versions, product.effective_from, key=_since)
+        if place < len(versions) and versions[place].effective_from == product.effective_from:
+            versions[place] = product
+        else:
+            versions.insert(place, product)
+            insort(self._changes, (product.effective_from, product.sku))
+        if product.launch_at is not None and product.category is not None:
+            launches = self._launches.setdefault(product.category, [])
+            if (launch := (product.launch_at, product.sku)) not in launches:
+                insort(launches, launch)
         if product.family is not None and product.typical_days_of_supply is not None:
             self._families[product.family] = product.typical_days_of_supply
 
     def product(self, sku: str, at: int) -> Product | None:
         """Return the version of a product effective at an instant, or None."""
-        for version in self._versions.get(sku, ()):
-            if version.effective_from <= at:
-                return version
+        versions = self._versions.get(sku)
+        if versions is None:
+            return None
+        if versions[-1].effective_from <= at:
+            return versions[-1]
+        place = bisect_right(versions, at, key=_since)
+        return versions[place - 1] if place else None
+
+    def versions(self, sku: str, since: int, until: int) -> list[Product]:
+        """Return the versions of a product that began between two instants, both included, in order."""
+        versions = self._versions.get(sku, [])
+        return versions[bisect_left(versions, since, key=_since) : bisect_right(versions, until, key=_since)]
+
+    def changes(self, after: int, until: int) -> list[tuple[int, str]]:
+        """Return (instant, sku) of every version that began after an instant and not after another, in order."""
+        changes = self._changes
+        return changes[bisect_right(changes, after, key=_first) : bisect_right(changes, until, key=_first)]
+
+    def next_launch(self, category: str, after: int, at: int) -> int | None:
+        """Return the next instant after one at which something of a category goes on sale, as known at an instant."""
+        launches = self._launches.get(category, [])
+        for launch, sku in launches[bisect_right(launches, after, key=_first) :]:
+            product = self.product(sku, at)
+            if product is not None and (product.launch_at, product.category) == (launch, category):
+                return launch
         return None
 
     def days_of_supply(self, family: str) -> float | None:
@@ -65,6 +100,10 @@ class Reference:
 
     def __len__(self) -> int:
         return len(self._versions)
+
+
+_since = attrgetter("effective_from")
+_first = itemgetter(0)
 
 
 def product_of(record: Mapping[str, Any]) -> Product:

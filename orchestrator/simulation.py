@@ -12,6 +12,8 @@ from orchestrator.customer import Customer, customer_from_bytes
 from orchestrator.engine import advance
 from orchestrator.events import ERASED, FOREVER, Event
 from orchestrator.measurement import inherit_slot, may_overlap, slot_left
+from orchestrator.moments.stock import awaited
+from orchestrator.onlookers import Onlookers
 from orchestrator.program import Program
 from orchestrator.records import ActiveCampaign, CampaignOutcome, Decision, Trigger
 from orchestrator.reference import Reference
@@ -48,6 +50,7 @@ class Simulation:
         self._arrived: dict[str, list[Event]] = {}
         self._slots_left: dict[str, int] = {}
         self._timers: list[tuple[int, str]] = []
+        self._onlookers = Onlookers[str]() if program.stock_moments else None
 
     def feed(self, *events: Event) -> None:
         """Let events arrive; the next barrier applies them."""
@@ -57,6 +60,10 @@ class Simulation:
     def advance(self, to: int) -> None:
         """Take the barrier at an instant: decide what has arrived, and everything that time alone brings until then."""
         assert to >= self.clock, f"the clock stands at {self.clock}, it never goes back to {to}"
+        if self._onlookers is not None:
+            disorder = self.program.stock_disorder
+            self._onlookers.sweep(self.clock - disorder)
+            self._onlookers.tell(self.reference.changes(self.clock - disorder, to - disorder), self._arrived)
         arrived, self._arrived = self._arrived, {}
         due = set(arrived)
         while self._timers and self._timers[0][0] <= to:
@@ -77,6 +84,11 @@ class Simulation:
     def publish(self, program: Program) -> None:
         """Let other definitions be in force from the next step on."""
         self.program = program
+        self._onlookers = None
+        if program.stock_moments:
+            self._onlookers = Onlookers()
+            for customer_id, customer in self.customers.items():
+                self._onlookers.note(customer_id, awaited(program, customer))
 
     def _next_barrier(self, event_time: int, every: int) -> int:
         if self.clock == -FOREVER:  # before the first event there is nothing to step through
@@ -89,6 +101,8 @@ class Simulation:
             gone = self.customers.pop(customer_id, None)
             if gone is not None:
                 self._slots_left[customer_id] = slot_left(gone)
+            if self._onlookers is not None:
+                self._onlookers.note(customer_id, {})
             self.active.pop(customer_id, None)
             events = events[erased + 1 :]
             if not events:
@@ -116,5 +130,7 @@ class Simulation:
             self.active.pop(customer_id, None)
         if self.round_trip:
             customer = self.customers[customer_id] = customer_from_bytes(customer.to_bytes())
+        if self._onlookers is not None:
+            self._onlookers.note(customer_id, awaited(self.program, customer))
         if customer.next_due < FOREVER:
             heapq.heappush(self._timers, (customer.next_due, customer_id))

@@ -8,7 +8,7 @@ import msgspec
 
 from orchestrator.conditions import Condition
 from orchestrator.customer import Customer
-from orchestrator.events import Event
+from orchestrator.events import FOREVER, Event
 from orchestrator.features import Feature, keys_of
 from orchestrator.identity import identify
 from orchestrator.moments.rules import Moment
@@ -23,18 +23,27 @@ MAX_SENT = 100
 
 
 class Step:
-    """One customer inside one step; `clock_before` is the clock of the step before, by which lateness is judged."""
+    """One customer inside one step up to `clock`; `clock_before` is that of the step before: lateness goes by it."""
 
-    __slots__ = ("_keys", "_keys_event", "clock_before", "customer", "customer_id", "effects", "program", "reference")
+    __slots__ = (
+        "_keys", "_keys_event", "clock", "clock_before", "customer", "customer_id", "effects", "program", "reference",
+    )  # fmt: skip
 
     def __init__(
-        self, program: Program, reference: Reference, customer_id: str, customer: Customer, clock_before: int
+        self,
+        program: Program,
+        reference: Reference,
+        customer_id: str,
+        customer: Customer,
+        clock_before: int,
+        clock: int = -FOREVER,
     ) -> None:
         self.program = program
         self.reference = reference
         self.customer_id = customer_id
         self.customer = customer
         self.clock_before = clock_before
+        self.clock = clock
         self.effects = Effects()
         self._keys: dict[str, tuple[str, ...]] = {}
         self._keys_event: Event | None = None

@@ -16,7 +16,7 @@ PACKAGE = Path(orchestrator.__file__).parent
 
 LAYERS = (
     ("events",),
-    ("reference", "identity", "conditions", "reasons", "records", "rhythm", "learning"),
+    ("reference", "onlookers", "identity", "conditions", "reasons", "records", "rhythm", "learning"),
     ("arbitration.policy", "arbitration.campaign", "moments.rules"),
     ("features", "program", "sharing", "migrations", "customer", "civil"),
     ("view", "step", "moments", "arbitration", "measurement", "contact"),
@@ -41,6 +41,7 @@ ALLOWED = frozenset(
     {
         "__future__", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools", "math",
         "operator", "typing",
+        "bisect",    # versions of a product are found by their instants
         "heapq",     # the simulation finds who is due without asking everybody
         "msgspec",   # values that encode to stable bytes ten times faster than the standard library; it does no I/O
         "zoneinfo",  # customers live in time zones; it reads the zone database, which is a constant

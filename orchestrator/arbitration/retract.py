@@ -24,6 +24,8 @@ def retract(step: Step, roles: Iterable[Role], event: Event) -> None:
     for role in roles:
         names = step.program.names_of(role.moment.name)
         for match in role.ends:
+            if match.state is not None:
+                continue  # nothing opened before stock that is told in time was taken in
             keys = None if match.matching is None else step.keys(event, match.matching)
             for answered in [a for a in customer.answered if a.moment in names]:
                 if (keys is None or answered.key in keys) and answered.started <= event.time <= answered.opened:

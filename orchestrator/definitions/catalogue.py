@@ -40,8 +40,8 @@ class Catalogue:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """The topics that events come from, in order of first mention."""
-        return tuple(dict.fromkeys(event.topic for event in self.events.values()))
+        """The topics that events come from, in order of first mention, and the one that products come from."""
+        return (*dict.fromkeys(event.topic for event in self.events.values()), "products")
 
     @property
     def topic_by_event(self) -> dict[str, str]:

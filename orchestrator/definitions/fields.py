@@ -194,8 +194,8 @@ _SAY = Field("say", "text", "The sentence that explanations use.", '"Put things 
              required=True)  # fmt: skip
 _ONLY_IF = Field("only_if", "condition", "A condition that must hold when it opens and when it is answered.",
                  '"cart_value >= 20"')  # fmt: skip
-_CANCELLED_BY = Field("cancelled_by", "object", "Events that end it at once.", "{ event: customer.unsubscribed }",
-                      kind="event", many=True)  # fmt: skip
+_CANCELLED_BY = Field("cancelled_by", "object", "Events, or a state of the product, that end it at once.",
+                      "{ event: customer.unsubscribed }", kind="ending", many=True)  # fmt: skip
 _MOMENT_KEY = Field("key", "name", "What there is one instance per: a cart, a sku, a family.", "cart_id")
 _LASTS = Field("lasts", "duration", "How long it may be acted on; afterwards it is stale.", "48h", required=True,
                low="1m", high="1100d")  # fmt: skip
@@ -213,6 +213,13 @@ _EVENT = Field("event", "event", "The event, or several.", "order.placed", requi
 _UNLESS = Field("unless", "object", "An event that makes it pointless, and how long to wait for that.",
                 "{ event: order.placed, within: 30m }", kind="absence")  # fmt: skip
 _TALLY_OVER = Field("over", "duration", "How far back it looks.", "3d", required=True, low="1m", high="1100d")
+
+_STATE = (
+    Field("state", "choice", "What is looked at.", "product.stock", required=True, options=("product.stock",)),
+    Field("key", "choice", "Of which product: the moment's own.", "sku", default="sku", options=("sku",)),
+    Field("between", "count", "The least and the most, both included.", "[1, 10]", many=True),
+    Field("equals", "count", "Exactly this.", "0"),
+)  # fmt: skip
 
 _MOMENTS = (
     Kind("moment/starts_on", "Something began, and what should follow did not come in time.", (
@@ -269,8 +276,9 @@ _MOMENTS = (
     ), planned=("pick_one", *_PLANNED_ON_MOMENTS)),
     Kind("moment/sequence", "Events one after the other; it opens with the last, or a wait after it.", (
         _MOMENT, _SAY, _MOMENT_KEY,
-        Field("sequence", "object", "The events in their order, perhaps a state before the first and a wait after the "
-              "last.", "[{ event: order.placed }, { event: order.delivered, matching: order_id, within: 14d }]",
+        Field("sequence", "object", "The events in their order, perhaps a state before the first or after the last, "
+              "and a wait at the end.",
+              "[{ event: order.placed }, { event: order.delivered, matching: order_id, within: 14d }]",
               required=True, kind="step", many=True),
         Field("unless", "object", "The event that breaks it off.",
               "{ event: order.returned, matching: order_id, within: sequence }", kind="unless_in_sequence"),
@@ -278,7 +286,7 @@ _MOMENTS = (
     ), planned=("pick_one", *_PLANNED_ON_MOMENTS)),
     Kind("moment/either_order", "Events in any order, all within one time; it opens with the last of them.", (
         _MOMENT, _SAY, _MOMENT_KEY,
-        Field("either_order", "object", "The events, and within which time.",
+        Field("either_order", "object", "The events, perhaps a state of the product, and within which time.",
               "{ of: [{ event: product.viewed }, { event: cart.item_added }], within: 24h }", required=True,
               kind="either"),
         _UNLESS, _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
@@ -316,18 +324,19 @@ _MOMENTS = (
               "first event. 500 of them are remembered.", "category", options=PER_LINE_KEYS),
         Field("as", "name", "A name for the event, for the reader.", "purchase"),
     ), planned=("where", "from", "state", "wait")),
-    Kind("step/state", "What must be true of the product when the next event happens.", (
-        Field("state", "choice", "What is looked at.", "product.stock", required=True, options=("product.stock",)),
-        Field("key", "choice", "Of which product: the moment's own.", "sku", default="sku", options=("sku",)),
-        Field("between", "count", "The least and the most, both included.", "[1, 10]", many=True),
-        Field("equals", "count", "Exactly this.", "0"),
+    Kind("step/state", "What must be true of the product: before the first event when that happens, after the last "
+         "as soon as a change makes it so, in either order at the last event or later. A change reaches the 1000 "
+         "customers of a partition who looked last.", (
+        *_STATE,
+        Field("within", "duration", "After the last event of a sequence: within which time.", "24h", low="1m",
+              high="365d"),
     )),
     Kind("step/wait", "A wait after the last event.", (
         Field("wait", "duration", "How long.", "3d", required=True, low="1m", high="365d"),
     )),
-    Kind("either", "Events in any order.", (
-        Field("of", "object", "The events.", "[{ event: product.viewed }, { event: cart.item_added }]", required=True,
-              kind="step", many=True),
+    Kind("either", "Events in any order, perhaps with a state of the product.", (
+        Field("of", "object", "The events, and at most one state.",
+              "[{ event: product.viewed }, { event: cart.item_added }]", required=True, kind="step", many=True),
         Field("within", "duration", "Within which time all of them.", "24h", required=True, low="1m", high="365d"),
     )),
     Kind("unless_in_sequence", "What breaks a sequence off.", (
@@ -336,7 +345,8 @@ _MOMENTS = (
               default="sequence", options=("sequence",)),
     ), planned=_PLANNED_ON_EVENTS),
     Kind("start", "An event that begins something.", (_EVENT,), planned=("matching", *_PLANNED_ON_EVENTS)),
-    Kind("event", "Some events of the customer.", (_EVENT, _MATCHING), planned=("within", *_PLANNED_ON_EVENTS)),
+    Kind("ending/event", "Some events of the customer.", (_EVENT, _MATCHING), planned=("within", *_PLANNED_ON_EVENTS)),
+    Kind("ending/state", "A state of the product that a moment with `key: sku` is about.", _STATE),
     Kind("absence", "What should follow, and within which time.", (
         _EVENT, _MATCHING,
         Field("within", "duration", "How long to wait for it.", "1h", required=True, low="1m", high="365d"),

@@ -18,6 +18,7 @@ from orchestrator.features import Feature
 from orchestrator.moments.detect import MAX_INSTANCES
 from orchestrator.moments.progress import MAX_KEYS
 from orchestrator.moments.rules import Around, Calendar, Membership, Moment, Sequence
+from orchestrator.moments.stock import MAX_LOOKS, MAX_SKUS
 from orchestrator.program import Definitions
 from orchestrator.rhythm import TIMES_KEPT
 from orchestrator.sharing import file_once
@@ -128,6 +129,9 @@ def _moment(moment: Moment) -> tuple[int, int]:
         times = [_NOW] * len(moment.shape.stages)
         under_way = _keyed(times, _UNDER_WAY if moment.key else 1), _keyed(times, MAX_KEYS if moment.key else 1, _UUID)
         sizes = [size + _named(f"{moment.name}.steps", state) for size, state in zip(sizes, under_way, strict=True)]
+        if moment.shape.then is not None:
+            looks = _keyed([[_NOW, _NOW]], _FEW_KEYS), _keyed([[_NOW, _NOW]] * MAX_LOOKS, MAX_SKUS, _UUID)
+            sizes = [size + _named(f"{moment.name}.looks", state) for size, state in zip(sizes, looks, strict=True)]
     if isinstance(moment.shape, Around):  # one instance waits for every key that has a date
         sizes[0] += (_FEW_KEYS - _UNDER_WAY) * len(_encode(Instance(0, _NOW, _NOW, _NOW)))
     return sizes[0], sizes[1]

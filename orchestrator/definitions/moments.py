@@ -10,10 +10,22 @@ from orchestrator.definitions.expressions import ANY, Declared, Scope, compile_c
 from orchestrator.definitions.features import check_carried, check_key
 from orchestrator.definitions.nodes import Problems, Scalar, did_you_mean
 from orchestrator.definitions.records import Property, Record, Word, clean
-from orchestrator.definitions.sequences import Builder, match_of
+from orchestrator.definitions.sequences import Builder, match_of, state_of
 from orchestrator.definitions.values import TYPE_WORDS, WINDOW
+from orchestrator.events import STOCK
 from orchestrator.features import Feature
-from orchestrator.moments.rules import Absence, Around, Calendar, During, Membership, Moment, PickOne, Shape, Silence
+from orchestrator.moments.rules import (
+    Absence,
+    Around,
+    Calendar,
+    During,
+    EventMatch,
+    Membership,
+    Moment,
+    PickOne,
+    Shape,
+    Silence,
+)
 
 
 class MomentBuilder:
@@ -52,11 +64,16 @@ class MomentBuilder:
             shape=shape,
             key=kept_per,
             only_if=only_if,
-            cancelled_by=tuple(match_of(event) for event in record.records("cancelled_by")),
+            cancelled_by=tuple(self._ending(ending, kept_per) for ending in record.records("cancelled_by")),
             lasts=None if lasts == WINDOW else lasts,
             pick_one=None if pick_one is None else _pick_one(pick_one),
             at_most_every=(None if again is None else again.get("at_most_every", int)) or 0,
         )
+
+    def _ending(self, ending: Record, key: str | None) -> EventMatch:
+        if ending.kind.head == "event":
+            return match_of(ending)
+        return EventMatch((STOCK,), "sku", state_of(ending, key, self.problems))
 
     def _shape(self, record: Record, key: str | None) -> Shape | None:
         head = record.kind.head
@@ -99,6 +116,9 @@ class MomentBuilder:
         for match in [m for name in ("unless", "cancelled_by") for m in record.records(name)] + steps:
             if match.kind.head in ("", "event"):
                 self._check_match(match, key)
+        for ending in record.records("cancelled_by"):
+            if ending.kind.head == "state":
+                state_of(ending, key, self.problems)
         for name, check in (("absent", self._check_silence), ("around", self._check_around),
                             ("calendar", self._check_calendar)):  # fmt: skip
             part = record.get(name, Record)

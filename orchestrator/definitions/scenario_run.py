@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec.structs import asdict
+
 from orchestrator.customer import OPEN, Customer, Window
 from orchestrator.definitions.catalogue import CATALOGUE, Catalogue
 from orchestrator.definitions.scenarios import Expect, Given, Scenario
@@ -56,7 +58,7 @@ class _Run:
         self.program = program
         self.simulation = Simulation(program, reference)
         # Long enough for any topic's stragglers, so that what is due at T has happened when T is looked at.
-        self.patience = max([*program.disorder.values(), program.order_disorder], default=0)
+        self.patience = max([*program.disorder.values(), program.order_disorder, program.stock_disorder], default=0)
         self.channels = sorted({campaign.send.channel for campaign in program.campaigns.values()})
 
     def failures(self) -> list[Failure]:
@@ -67,7 +69,7 @@ class _Run:
         known: set[str] = set()
         failed: dict[int, Failure] = {}
         for instant, _, place, item in sorted(agenda, key=lambda entry: entry[:3]):
-            customers = {self._customer(item)} - known
+            customers = set() if self._is_of_product(item) else {self._customer(item)} - known
             for customer in sorted(customers):
                 known.add(customer)
                 self.simulation.feed(self._agrees(customer, instant))
@@ -83,7 +85,10 @@ class _Run:
         return [failed[place] for place in sorted(failed)]
 
     def _customer(self, item: Given | Expect) -> str:
-        return item.customer or (self.scenario.given[0].customer if self.scenario.given else "ana")
+        return item.customer or next((given.customer for given in self.scenario.given if given.customer), "ana")
+
+    def _is_of_product(self, item: Given | Expect) -> bool:
+        return isinstance(item, Given) and item.product is not None
 
     def _agrees(self, customer: str, at: int) -> Event:
         consents = [
@@ -94,6 +99,11 @@ class _Run:
     def _happen(self, given: Given, place: int) -> None:
         if given.decided is not None:
             self._decided(given)
+            return
+        if given.product is not None:
+            before = self.simulation.reference.product(given.product["sku"], given.at)
+            known = {} if before is None else asdict(before)
+            self.simulation.reference.put(product_of({**known, **given.product, "effective_from": given.at}))
             return
         event = Event(given.event, given.customer, given.at, f"given-{place}", 0, place, dict(given.data))
         self.simulation.feed(event)
@@ -186,9 +196,13 @@ class _Run:
         """Yield the customer's history in order: what was given, what was decided, what waits."""
         lines: list[tuple[int, str]] = []
         for given in self.scenario.given:
-            if given.customer == customer:
+            if given.customer in (customer, ""):
                 late = "" if given.arrives == given.at else f", arrives {_clock(given.arrives)}"
-                said = f"decided: {given.decided}" if given.decided else f"{given.event} {_told(given.data)}".rstrip()
+                said = f"{given.event} {_told(given.data)}".rstrip()
+                if given.product is not None:
+                    said = f"product {_told(given.product)}"
+                elif given.decided:
+                    said = f"decided: {given.decided}"
                 lines.append((given.at, said + late))
         for decision in self.simulation.decisions:
             if decision.customer_id != customer:

@@ -25,14 +25,16 @@ _RELATIVE = re.compile(r"\+?([0-9]+(ms|s|m|h|d|w))+")
 _PARTS = re.compile(r"[0-9]+(?:ms|s|m|h|d|w)")
 _FIELDS = ("name", "start", "products", "given", "expect")
 _LINE = ("sku", "quantity", "price", "margin")
-_PRODUCT = ("sku", "category", "family", "price", "stock", "typical_days_of_supply")
+_PRODUCT = ("sku", "category", "family", "price", "stock", "typical_days_of_supply", "launch_at")
 _PROFILE = ("birth_date", "time_zone", "country", "city", "consent", "attributes")
 _DEFAULT_CUSTOMER = "ana"
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Something that happened: an event that arrives at an instant, or a campaign that was decided (`decided`)."""
+    """Something that happened: an event that arrives at an instant, a campaign that was decided, or what was told of a
+    product (`product`).
+    """
 
     place: Place
     customer: str
@@ -41,6 +43,7 @@ class Given:
     event: str
     data: Mapping[str, Any]
     decided: str | None = None
+    product: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +136,15 @@ class _Reader:
             data = self._profile(fields.pop("profile"), at)
             self._nothing_else(fields, "a profile")
             return Given(node.place, customer, at, arrives, PROFILE, data)
+        if "product" in fields:
+            product = self._product(fields.pop("product"))
+            self._nothing_else(fields, "a product")
+            return Given(node.place, "", at, arrives, "", {}, product=product)
         event_node = fields.pop("event", None)
         if event_node is None:
-            self.problems.error(node.place, "E011", "'event', 'profile' or 'decided' is missing: say what happened")
+            self.problems.error(
+                node.place, "E011", "'event', 'profile', 'product' or 'decided' is missing: say what happened"
+            )
             return Given(node.place, customer, at, arrives, "", {})
         event = self._known(event_node, self.catalogue.events, "event", "E040")
         return Given(node.place, customer, at, arrives, event, self._properties(event, fields, node))
@@ -198,6 +207,8 @@ class _Reader:
         for name in ("stock", "typical_days_of_supply"):
             if name in fields:
                 product[name] = self._value(fields[name], "number")
+        if "launch_at" in fields:
+            product["launch_at"] = self._instant(fields["launch_at"])
         return product
 
     def _profile(self, node: nodes.Node, at: int) -> dict[str, Any]:

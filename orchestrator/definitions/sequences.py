@@ -8,7 +8,7 @@ from orchestrator.conditions import Condition
 from orchestrator.definitions.catalogue import Catalogue
 from orchestrator.definitions.expressions import Scope, compile_condition
 from orchestrator.definitions.nodes import Problems, Scalar
-from orchestrator.definitions.records import NOT_YET, Property, Record, Word
+from orchestrator.definitions.records import Property, Record, Word
 from orchestrator.definitions.values import PARSERS
 from orchestrator.features import Feature
 from orchestrator.moments.rules import EventMatch, ProductState, Sequence, Stage, Total
@@ -21,6 +21,24 @@ def match_of(record: Record) -> EventMatch:
     """Return the events that a record names."""
     matching = record.get("matching", Word)
     return EventMatch(record.texts("event"), None if matching is None else matching.text)
+
+
+def state_of(record: Record, key: str | None, problems: Problems) -> ProductState | None:
+    """Return the state of a product that a record describes, for a moment that is kept per key."""
+    between, equals = record.get("between", tuple), record.get("equals", int)
+    if key != "sku":
+        problems.error(record.at("state"), "E044", "'state' needs a moment with `key: sku`")
+    if between is not None and equals is not None:
+        problems.error(record.at("equals"), "E013", "only one of 'between' and 'equals' can be set for this state")
+    elif between is None and equals is None:
+        problems.error(record.place, "E011", "this state has no 'between', write it like between: [1, 10]")
+    elif equals is not None:
+        return ProductState(equals, equals)
+    elif between is not None and (len(between) != 2 or between[0] > between[1]):
+        problems.error(record.at("between"), "E051", "'between' takes the least and the most, like [1, 10]")
+    elif between is not None:
+        return ProductState(between[0], between[1])
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +109,30 @@ class Builder:
         steps, unless = list(record.records("sequence")), record.get("unless", Record)
         wait = steps.pop() if steps and steps[-1].kind.head == "wait" else None
         state = steps.pop(0) if steps and steps[0].kind.head == "state" else None
+        then = steps.pop() if steps and steps[-1].kind.head == "state" else None
         for step in steps:
             if step.kind.head == "wait":
                 self.problems.error(
-                    step.place, NOT_YET, "not supported yet: 'wait' before another event, give that one a 'within'"
+                    step.place, "E044", "'wait' stands at the end, give the event that follows a 'within'"
                 )
             elif step.kind.head == "state":
                 self.problems.error(
-                    step.place, NOT_YET, "not supported yet: 'state' after an event, put the state first: nothing "
-                    "tells so far who waits for a product to change",
-                )  # fmt: skip
+                    step.place, "E044", "a state stands before the first event or after the last, not between two"
+                )
         events = [step for step in steps if step.kind.head == "event"]
         if not events:
             if record.sound:
                 self.problems.error(record.at("sequence"), "E011", "the sequence has no 'event'")
             return None
         self._check_events(events)
-        self._check_first(events[0])
+        for first in (state, events[0]):
+            if first is not None:
+                self._check_first(first)
         for step in events[1:]:
             self._check_later(step)
-        between = None if state is None else self._state(state)
+        if then is not None and "within" not in then.places:
+            self.problems.error(then.place, "E011", "this state has no 'within', write it like within: 24h")
+        before, after = (None if one is None else state_of(one, self.key, self.problems) for one in (state, then))
         if not record.sound or not all(step.sound for step in record.records("sequence")):
             return None
         return Sequence(
@@ -119,7 +141,9 @@ class Builder:
             wait=0 if wait is None else wait.need("wait", int),
             unless=None if unless is None else match_of(unless),
             first_per=self._first_per(events[0]),
-            state=between,
+            state=before,
+            then=after,
+            then_within=0 if then is None else then.get("within", int) or 0,
         )
 
     def either_order(self, record: Record) -> Sequence | None:
@@ -129,24 +153,25 @@ class Builder:
             return None
         steps = either.records("of")
         for step in steps:
-            if step.kind.head == "state":
-                self.problems.error(
-                    step.place, NOT_YET, "not supported yet: 'state' in either_order, write a sequence with the state "
-                    "first: nothing tells so far who waits for a product to change",
-                )  # fmt: skip
-            elif step.kind.head == "wait":
+            if step.kind.head == "wait":
                 self.problems.error(step.place, "E044", "'wait' does not fit, either_order has no last event")
-            else:
-                for field in ("within", "first_per"):
-                    if field in step.places:
-                        self.problems.error(
-                            step.places[field], "E044", f"'{field}' does not fit, either_order has no first event"
-                        )
+                continue
+            for field in ("within", "first_per"):
+                if field in step.places:
+                    self.problems.error(
+                        step.places[field], "E044", f"'{field}' does not fit, either_order has no first event"
+                    )
         events = [step for step in steps if step.kind.head == "event"]
+        states = [step for step in steps if step.kind.head == "state"]
         self._check_events(events)
-        if steps and len(steps) < 2:
+        for more in states[1:]:
+            self.problems.error(more.place, "E044", "a second state does not fit, a product has one stock")
+        then = state_of(states[0], self.key, self.problems) if states else None
+        if steps and not events:
+            self.problems.error(either.at("of"), "E011", "'of' has no 'event': nobody would be waiting")
+        elif steps and len(steps) < 2:
             self.problems.error(either.at("of"), "E011", "'of' has one event, in either order there are two or more")
-        if not record.sound or not all(step.sound for step in steps) or len(events) < len(steps):
+        if not record.sound or not all(step.sound for step in steps) or not events:
             return None
         within = either.need("within", int)
         return Sequence(
@@ -154,6 +179,8 @@ class Builder:
             ordered=False,
             wait=0 if unless is None else unless.need("within", int),
             unless=None if unless is None else match_of(unless),
+            then=then,
+            then_within=within,
         )
 
     def _check_events(self, events: list[Record]) -> None:
@@ -161,7 +188,9 @@ class Builder:
         for step in events:
             for word in step.words("event"):
                 if word.text in seen:
-                    self.problems.error(word.place, NOT_YET, f"not supported yet: {word.text} twice in one moment")
+                    self.problems.error(
+                        word.place, "E044", f"{word.text} a second time does not fit, a `count` says how many there are"
+                    )
                 seen.add(word.text)
 
     def _check_first(self, step: Record) -> None:
@@ -174,25 +203,9 @@ class Builder:
         if self.key is not None and "matching" not in step.places:
             self.problems.error(step.place, "E011", f"this event has no 'matching', write it like matching: {self.key}")
         if "first_per" in step.places:
-            self.problems.error(step.places["first_per"], NOT_YET, "not supported yet: 'first_per' of a later event")
-
-    def _state(self, step: Record) -> ProductState | None:
-        between, equals = step.get("between", tuple), step.get("equals", int)
-        if self.key != "sku":
-            self.problems.error(step.at("state"), "E044", "'state' needs a moment with `key: sku`")
-        if between is not None and equals is not None:
             self.problems.error(
-                step.at("equals"), "E013", "only one of 'between' and 'equals' can be set for this state"
+                step.places["first_per"], "E044", "'first_per' does not fit, it goes with the first event"
             )
-        elif between is None and equals is None:
-            self.problems.error(step.place, "E011", "this state has no 'between', write it like between: [1, 10]")
-        elif equals is not None:
-            return ProductState(equals, equals)
-        elif between is not None and (len(between) != 2 or between[0] > between[1]):
-            self.problems.error(step.at("between"), "E051", "'between' takes the least and the most, like [1, 10]")
-        elif between is not None:
-            return ProductState(between[0], between[1])
-        return None
 
     def _first_per(self, step: Record) -> str | None:
         word = step.get("first_per", Word)

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 from orchestrator.civil import next_window, parse_birth_date, zone_for
 from orchestrator.customer import OPEN, WAITING, Customer, Instance
-from orchestrator.events import FOREVER, Event
+from orchestrator.events import FOREVER, STOCK, Event
 from orchestrator.features import EventView
 from orchestrator.moments.detect import end_instances, ended, look_at, start_instance
 from orchestrator.moments.progress import follow
 from orchestrator.moments.rules import Absence, Around, Calendar, During, Membership, Moment, Sequence, Silence, Total
+from orchestrator.moments.stock import forget_looks, look_at_product, look_at_stock, looked_at
 from orchestrator.moments.wake import Waking, Woken, may_pick_from, wake, wake_and_pick
 from orchestrator.moments.watch import cross, next_look
 from orchestrator.moments.worth import expected_margin
@@ -36,6 +37,8 @@ def move(step: Step, role: Role, event: Event) -> list[EndedMoment]:
     over: list[EndedMoment] = []
     for match in role.ends:
         keys = None if match.matching is None else step.keys(event, match.matching)
+        if match.state is not None and not match.state.fits(step.reference.product(event.data["sku"], event.time)):
+            continue
         there = list(instances) if keys is None else keys
         over += end_instances(moment, instances, there, event.time, event.name)
         if isinstance(moment.shape, Sequence):
@@ -46,7 +49,7 @@ def move(step: Step, role: Role, event: Event) -> list[EndedMoment]:
     if role.starts or role.restarts:
         over += _start(step, role, event, instances)
     for ended_moment in over:
-        leave(step, moment, ended_moment)
+        leave(step, moment, ended_moment, event.time)
     at = max(event.time, step.customer.now)
     if over and isinstance(moment.shape, Calendar):
         arm(step, moment, at)
@@ -146,20 +149,26 @@ def schedule(step: Step, moment: Moment, at: int) -> None:
     customer.fires[moment.name] = look if moment.pick_one is None else max(look, at)
 
 
-def leave(step: Step, moment: Moment, over: EndedMoment) -> None:
-    """Remember an instance that is over, so that nothing that happened before starts it again."""
+def leave(step: Step, moment: Moment, over: EndedMoment, at: int = FOREVER) -> None:
+    """Remember an instance that is over since an instant, so that nothing that happened before starts it again."""
     if isinstance(moment.shape, Calendar):
         years = step.customer.years
         years[moment.name] = max(int(over.moment_key), years.get(moment.name, 0))
     else:
         # A late purchase between start and opening begins another silence, a late item belongs to the cart as it was.
         until = over.opened_at if isinstance(moment.shape, Absence) else over.started_at
+        if isinstance(moment.shape, Sequence) and moment.shape.then is not None:
+            # Who looked again while it was there has got their answer.
+            until = max(until, forget_looks(step.customer, moment, over.moment_key, at))
         _remember(step.customer, moment, over.moment_key, until)
 
 
 def _start(step: Step, role: Role, event: Event, instances: dict[str, Instance]) -> list[EndedMoment]:
     moment = role.moment
     over: list[EndedMoment] = []
+    if isinstance(moment.shape, Sequence) and moment.shape.then is not None:
+        _look(step, moment, event)
+        return over
     reached = isinstance(moment.shape, REACHED)
     for key in ("",) if moment.key is None else step.keys(event, moment.key):
         there = instances.get(key)
@@ -219,8 +228,36 @@ def _reaches(step: Step, shape: Total, key: str, event: Event) -> bool:
     return bool(total - amount < shape.at_least <= total)
 
 
+def _look(step: Step, moment: Moment, event: Event) -> None:
+    """Let an event be somebody's part in what waits for a product's stock, or a change of that stock."""
+    for key in step.keys(event, moment.key or ""):
+        over = _over_until(step.customer, moment, key)
+        if event.name == STOCK:
+            look_at_stock(step, moment, key, over)
+        elif event.time > over and (ends := _ends_of(step, moment, key, event)) is not None:
+            look_at_product(step, moment, key, *ends, over)
+
+
+def look_at_all_stock(step: Step, moment: Moment) -> None:
+    """Let the instances of a moment be what looks and stock make of them by now."""
+    if isinstance(moment.shape, Sequence) and moment.shape.then is not None:
+        for key in looked_at(step.customer, moment):
+            look_at_stock(step, moment, key, _over_until(step.customer, moment, key))
+
+
 def _follow(step: Step, moment: Moment, key: str, event: Event) -> Instance | None:
     """Return the instance of a sequence that an event completes."""
+    shape = moment.shape
+    assert isinstance(shape, Sequence)
+    ends = _ends_of(step, moment, key, event)
+    if ends is None or _is_over(step.customer, moment, key, ends[0]):
+        return None
+    due = ends[1] + shape.wait
+    return Instance(WAITING, ends[0], due, FOREVER if moment.lasts is None else due + moment.lasts)
+
+
+def _ends_of(step: Step, moment: Moment, key: str, event: Event) -> tuple[int, int] | None:
+    """Return the times of the first and the last event of a sequence that an event completes."""
     shape = moment.shape
     assert isinstance(shape, Sequence)
     place = next(place for place, stage in enumerate(shape.stages) if event.name in stage.event.events)
@@ -230,18 +267,13 @@ def _follow(step: Step, moment: Moment, key: str, event: Event) -> Instance | No
     progress = step.customer.fact(name) or {}
     ends = follow(shape, progress, key, place, event.time)
     step.customer.set_fact(name, progress or None)
-    if ends is None or _is_over(step.customer, moment, key, ends[0]):
-        return None
-    due = ends[1] + shape.wait
-    return Instance(WAITING, ends[0], due, FOREVER if moment.lasts is None else due + moment.lasts)
+    return ends
 
 
 def _begins(step: Step, shape: Sequence, key: str, event: Event) -> bool:
     """Return whether an event may be the first of a sequence: the state is right, and it is the first of its kind."""
-    if shape.state is not None:
-        product = step.reference.product(key, event.time)
-        if product is None or product.stock is None or not shape.state.low <= product.stock <= shape.state.high:
-            return False
+    if shape.state is not None and not shape.state.fits(step.reference.product(key, event.time)):
+        return False
     if shape.first_per is None:
         return True
     feature = step.program.features[shape.first_per]
@@ -257,6 +289,10 @@ def _break_off(step: Step, moment: Moment, keys: Iterable[str] | None, time: int
             del progress[key]
             _remember(step.customer, moment, key, time)
     step.customer.set_fact(_progress(moment), progress or None)
+    if isinstance(moment.shape, Sequence) and moment.shape.then is not None:
+        for key in looked_at(step.customer, moment) if keys is None else keys:
+            if forget_looks(step.customer, moment, key, time) > -FOREVER:
+                _remember(step.customer, moment, key, time)
 
 
 def _progress(moment: Moment) -> str:
@@ -273,11 +309,13 @@ def _remember(customer: Customer, moment: Moment, key: str, time: int) -> None:
 
 
 def _is_over(customer: Customer, moment: Moment, key: str, time: int) -> bool:
-    over = customer.over
-    if not over:
-        return False
-    name = f"{moment.name}/"
-    return over.get(name, -FOREVER) >= time or (key != "" and over.get(name + key, -FOREVER) >= time)
+    return bool(customer.over) and _over_until(customer, moment, key) >= time
+
+
+def _over_until(customer: Customer, moment: Moment, key: str) -> int:
+    """Return the instant up to which nothing starts an instance any more."""
+    over, name = customer.over, f"{moment.name}/"
+    return max(over.get(name, -FOREVER), over.get(name + key, -FOREVER))
 
 
 def _forget_moment(customer: Customer, name: str) -> Woken:

@@ -5,14 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.conditions import Condition
+from orchestrator.reference import Product
+
+
+@dataclass(frozen=True, slots=True)
+class ProductState:
+    """The stock of the product that a moment's key names is between two numbers, both included."""
+
+    low: int
+    high: int
+
+    def fits(self, product: Product | None) -> bool:
+        """Return whether a product is in this state; not one of which the stock is unknown."""
+        return product is not None and product.stock is not None and self.low <= product.stock <= self.high
 
 
 @dataclass(frozen=True, slots=True)
 class EventMatch:
-    """Events by name; with `matching`, only those that carry the instance's key."""
+    """Events by name; with `matching`, only those that carry the instance's key, with `state` if its product is so."""
 
     events: tuple[str, ...]
     matching: str | None = None
+    state: ProductState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +86,6 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
-class ProductState:
-    """The stock of the product that a moment's key names is between two numbers, both included."""
-
-    low: int
-    high: int
-
-
-@dataclass(frozen=True, slots=True)
 class Stage:
     """One event of a sequence, and within which time after the one before."""
 
@@ -92,6 +98,7 @@ class Sequence:
     """Events one after the other, or in any order all within one time; it opens `wait` after the last.
 
     `first_per` is the feature that tells whether the first event is the first of its kind; `state` must hold then.
+    `then` must hold after the last event, or come to hold: `then_within` after it, in any order after the first.
     """
 
     stages: tuple[Stage, ...]
@@ -100,6 +107,8 @@ class Sequence:
     unless: EventMatch | None
     first_per: str | None = None
     state: ProductState | None = None
+    then: ProductState | None = None
+    then_within: int = 0
 
     @property
     def longest(self) -> int:

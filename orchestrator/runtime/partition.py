@@ -21,6 +21,8 @@ from orchestrator.engine import advance
 from orchestrator.events import ERASED, FOREVER, PROFILE, Event
 from orchestrator.measurement import inherit_slot, may_overlap, slot_left
 from orchestrator.migrations import UnknownStateVersionError
+from orchestrator.moments.stock import awaited
+from orchestrator.onlookers import Onlookers
 from orchestrator.program import Program
 from orchestrator.records import Effects
 from orchestrator.reference import Reference
@@ -130,6 +132,8 @@ class Partition:
         self._migrated_until: bytes | None = b""
         self._batch: Batch | None = None
         self._meta: Meta | None = None
+        self._onlookers = self._find_onlookers() if deciding.program.stock_moments else None
+        self._stock_told = self.clock - deciding.program.stock_disorder
 
     @property
     def changed_customers(self) -> int:
@@ -152,8 +156,10 @@ class Partition:
         """Decide one step: every record up to its barrier, and everything that time alone brings up to its instant."""
         clock = step.barrier.time
         by_customer = self._events(step)
+        if self._onlookers is not None:
+            self._tell_of_stock(self._onlookers, clock, by_customer)
         due = self._due_up_to(clock)
-        idle = not step.messages and not due and self._deciding.records_barriers
+        idle = not step.messages and not by_customer and not due and self._deciding.records_barriers
         if idle and not self._forget_slots(clock):
             self._note_progress(clock)
             return  # live and idle: time went by and changed nothing, so there is nothing to keep
@@ -236,6 +242,8 @@ class Partition:
             not_before=not_before,
         )
         self._change(key, entry)
+        if self._onlookers is not None:
+            self._onlookers.note(key, awaited(deciding.program, entry.customer))
         if marks is not None and (len(events) > 1 or len(seen) <= len(marks)):
             self._count_repeated(events, seen, marks)
         if effects.decisions or effects.outcomes or effects.triggers or effects.active_changed:
@@ -245,6 +253,21 @@ class Partition:
                 causes = [message for message in read if message is not None]
             deciding.outbox.emit(self.number, key, effects, causes)
             self._count(effects)
+
+    def _find_onlookers(self) -> Onlookers[bytes]:
+        """Return who waits for which product, from all stored states."""
+        onlookers, program = Onlookers[bytes](), self._deciding.program
+        for key, stored in self.store.customers():
+            onlookers.note(key, awaited(program, _decoded(stored.state)))
+        return onlookers
+
+    def _tell_of_stock(self, onlookers: Onlookers[bytes], clock: int, by_customer: dict[bytes, list[Event]]) -> None:
+        """Add every change of a product, as an event, to the customers it reaches."""
+        since, until = self._stock_told, clock - self._deciding.program.stock_disorder
+        onlookers.sweep(since)
+        if until > since:
+            onlookers.tell(self._deciding.reference.changes(since, until), by_customer)
+            self._stock_told = until
 
     def _change(self, key: bytes, entry: Entry) -> None:
         self._dirty.add(key)
@@ -265,10 +288,10 @@ class Partition:
         tally.outcomes += len(effects.outcomes)
 
     def _count_late(self, events: Sequence[Event], before: int) -> None:
-        """Count the events before the clock of the step before; a profile says since when something is so."""
+        """Count the events before the clock of the step before; profiles, the first topic, say since when it is so."""
         deciding, late = self._deciding, self._tally.late
         for event in events:
-            if event.time < before and event.name != PROFILE:
+            if event.time < before and event.topic > 0:
                 in_time = event.time >= before - deciding.program.accept_late(event.name)
                 kind = deciding.intake.topic_names[event.topic], "accepted" if in_time else "too_late"
                 late[kind] = late.get(kind, 0) + 1

@@ -10,6 +10,8 @@ from typing import Any
 
 from confluent_kafka import Message
 
+from orchestrator.program import Program
+from orchestrator.reference import Reference
 from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.barriers import Barrier
 from orchestrator.runtime.inbox import Inbox, Step
@@ -138,7 +140,17 @@ class Sent:
 class Bench:
     """One partition over a store of its own, fed by hand; `commit` does what the loop does around a transaction."""
 
-    def __init__(self, folder: Path, *, cache_bytes: int = 1 << 20, live: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        cache_bytes: int = 1 << 20,
+        live: bool = False,
+        running: Program | None = None,
+        reference: Reference = REFERENCE,
+    ) -> None:
+        self.running = running or program()
+        self.reference = reference
         self.sent = Sent()
         self.tally = Tally()
         self.changelog: list[tuple[bytes, bytes | None]] = []
@@ -149,9 +161,16 @@ class Bench:
 
     def _partition(self, meta: Meta, cache_bytes: int, live: bool) -> Partition:
         outbox = Outbox(TOPICS, CODEC, self.sent)
-        deciding = Deciding(program(), REFERENCE, intake(), outbox, None, records_barriers=live)
+        deciding = Deciding(self.running, self.reference, intake(), outbox, None, records_barriers=live)
         inbox = Inbox(meta.positions, step_records=5_000, may_cut=live)
         return Partition(0, self.store, meta, inbox, deciding, self.tally, cache_bytes)
+
+    def restart(self, running: Program | None = None) -> None:
+        """Begin again with what is stored, as after a commit and a restart, perhaps with other definitions."""
+        meta = self.store.meta()
+        assert meta is not None
+        self.running = running or self.running
+        self.partition = self._partition(meta, 1 << 20, live=False)
 
     def step(self, at: str | int, records: Iterable[tuple[str, bytes | None, bytes | None]] = ()) -> None:
         """Decide one step up to an instant: records are (topic, key, value)."""
@@ -175,6 +194,18 @@ class Bench:
         self.changelog += records
         self.partition.note_changelog(len(self.changelog))
         self.partition.settle()
+
+
+def viewed(at: str | int = "09:00", customer: str = ANA, sku: str = "LAMP") -> bytes:
+    """Return a look at a product."""
+    record = {
+        "event_id": f"v{next(_ids)}",
+        "customer_id": customer,
+        "event": "product.viewed",
+        "event_time": at if isinstance(at, int) else instant(at),
+        "sku": sku,
+    }
+    return encoded(CLICKSTREAM, record)
 
 
 def to(customer: str, topic: str, value: bytes | None) -> tuple[str, bytes, bytes | None]:

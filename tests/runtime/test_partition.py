@@ -15,11 +15,15 @@ from msgspec import msgpack
 
 from orchestrator.customer import STATE_VERSION, Customer, customer_from_bytes
 from orchestrator.events import DAY, FOREVER, HOUR, MINUTE
+from orchestrator.moments.rules import EventMatch, Moment, ProductState, Stage
+from orchestrator.moments.rules import Sequence as Shape
+from orchestrator.program import Definitions, Program
+from orchestrator.reference import Product, Reference
 from orchestrator.runtime.erased_slots import SLOT_KEY
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.partition import SCAN_ROWS
 from orchestrator.runtime.state_store import Batch, Meta, Stored, pack
-from tests.builders import ANA, instant
+from tests.builders import ANA, TOPICS, instant
 from tests.runtime.messages import (
     CLICKSTREAM,
     PROFILES,
@@ -29,6 +33,7 @@ from tests.runtime.messages import (
     item_added,
     profile,
     to,
+    viewed,
 )
 
 Record = tuple[str, bytes | None, bytes | None]
@@ -476,3 +481,40 @@ def test_a_commit_says_where_it_stands(bench: Bench) -> None:
 
     positions = {PROFILES: 1, CLICKSTREAM: 1, PURCHASES: 0, "email-engagement": 0}
     assert bench.store.meta() == Meta(instant("09:00"), positions, "v1", 3, STATE_VERSION)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("commits", [False, True])
+def test_a_change_of_stock_reaches_who_looked_before(tmp_path: Path, commits: bool, restarts: bool) -> None:
+    """Who waits for a product is found in memory, in what one transaction wrote, and in the store after a restart."""
+    reference = Reference([Product("LAMP", stock=60)])
+    bench = Bench(tmp_path / "0", running=Program(_nearly_gone(), TOPICS), reference=reference)
+    bench.step("09:00", [to(ANA, PROFILES, profile())])
+    bench.step("09:30", [to(ANA, CLICKSTREAM, viewed("09:10"))])
+    if commits or restarts:
+        bench.commit()
+    if restarts:
+        bench.restart()
+    reference.put(Product("LAMP", instant("10:00"), stock=6))
+    bench.step("10:20", [])
+    bench.step("11:00", [])
+    bench.commit()
+
+    stored = bench.store.get(ANA.encode())
+    assert stored is not None
+    instances = customer_from_bytes(stored.state).instances("nearly_gone")
+    bench.partition.close()
+    assert [(key, one.due) for key, one in instances.items()] == [("LAMP", instant("10:30"))]
+
+
+def _nearly_gone() -> Definitions:
+    either = Shape(
+        (Stage(EventMatch(("product.viewed",)), DAY),),
+        ordered=False,
+        wait=30 * MINUTE,
+        unless=None,
+        then=ProductState(1, 10),
+        then_within=DAY,
+    )
+    moment = Moment("nearly_gone", "Nearly gone", either, key="sku", lasts=12 * HOUR)
+    return Definitions("v1", moments={moment.name: moment})
