@@ -47,7 +47,7 @@ def advance(
     """
     if customer.filed_by is not program.filed:
         refile(customer, program.filed)
-    step = Step(program, reference, customer_id, customer, clock_before, clock)
+    step = Step(program, reference, customer_id, customer, clock_before, clock=clock)
     relevant = program.relevant
     for event in events:
         if event.name in relevant:

@@ -82,7 +82,7 @@ def hand_over(
 
     `revisions` are the outcomes emitted so far, by decision id.
     """
-    step = Step(program, reference, customer_id, customer, clock, clock)
+    step = Step(program, reference, customer_id, customer, clock, clock=clock)
     running = customer.window
     _release(step, clock if running is None or running.decision_id not in revisions else FOREVER)
     forget_answered(step)
