@@ -41,7 +41,7 @@ def run_scenario(scenario: Scenario, definitions: Definitions, catalogue: Catalo
     """Return the expectations that did not hold, in the order written."""
     program = Program(without_chance(definitions), catalogue.topic_by_event)
     reference = Reference(product_of({"effective_from": -DAY, **product}) for product in scenario.products)
-    return _Run(scenario, program, reference).failures()
+    return ScenarioRun(scenario, program, reference).failures()
 
 
 def without_chance(definitions: Definitions) -> Definitions:
@@ -52,7 +52,9 @@ def without_chance(definitions: Definitions) -> Definitions:
     return replace(definitions, campaigns=campaigns, policy=replace(definitions.policy, holdout_bp=0))
 
 
-class _Run:
+class ScenarioRun:
+    """One test being run: its simulation, and what did not hold in it."""
+
     def __init__(self, scenario: Scenario, program: Program, reference: Reference) -> None:
         self.scenario = scenario
         self.program = program

@@ -1,0 +1,216 @@
+"""The worker, the back-test and the YAML tests decide alike: the same events and barriers, the same bytes."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.backtest.files import Files
+from orchestrator.backtest.history import History
+from orchestrator.backtest.result import KINDS, read_records
+from orchestrator.backtest.run import backtest
+from orchestrator.backtest.topics import TopicRange
+from orchestrator.definitions.catalogue import CATALOGUE
+from orchestrator.definitions.load import TESTS, load
+from orchestrator.definitions.nodes import Problems
+from orchestrator.definitions.scenario_run import ScenarioRun
+from orchestrator.definitions.scenarios import Scenario, parse_scenarios
+from orchestrator.demo.replayer import Replayer
+from orchestrator.demo.workers import WorkerProcess
+from orchestrator.events import DAY, HOUR, PROFILE
+from orchestrator.program import Definitions, Program
+from orchestrator.records import to_record
+from orchestrator.reference import Reference, product_of
+from orchestrator.runtime.avro import Codec
+from orchestrator.runtime.connection import client_config
+from orchestrator.runtime.definitions_folder import load_folder, read_directory
+from orchestrator.runtime.embedded_broker import EmbeddedBroker
+from orchestrator.runtime.topic_reader import read_topic
+from tests.backtest.made import BEGIN, REGISTRY, RETAIL, ROOT, arrivals, made, write
+from tests.runtime.streams import Stream
+
+pytestmark = pytest.mark.broker
+
+Record = Mapping[str, Any]
+CODEC = Codec(REGISTRY)
+
+
+def replayer_of(stream: Stream) -> Replayer:
+    """Return what writes a stream's records and barriers, each in a batch of its own.
+
+    Where several records end a topic in one batch, the embedded broker tells the first one's place as the topic's end.
+    """
+    config = {**client_config(stream.settings), "batch.num.messages": 1}
+    return Replayer(config, stream.topics, CODEC, barrier_every=HOUR)
+
+
+def decided_by_a_worker(stream: Stream, folder: Path, until: int) -> dict[str, list[bytes]]:
+    """Return what a worker has written by the time it has come to an instant, by kind, sorted."""
+    with WorkerProcess("engine", stream.environment, folder / "worker.log") as worker:
+        deadline = time.monotonic() + 120
+        clocks: list[float] = []
+        while len(clocks) < stream.topics.partitions or min(clocks) * 1000 < until:
+            worker.check()
+            assert time.monotonic() < deadline, worker.last_words
+            time.sleep(0.1)
+            snapshot = worker.scrape()
+            clocks = [] if snapshot is None else list(snapshot.by_label("journey_clock_seconds").values())
+        assert worker.stop() == 0
+    config = client_config(stream.settings)
+    topics = (stream.topics.decisions, stream.topics.triggers, stream.topics.outcomes)
+    return {
+        kind: sorted(one.value for one in read_topic(config, topic.name) if one.value is not None)
+        for kind, topic in zip(KINDS, topics, strict=True)
+    }
+
+
+def back_tested(stream: Stream, history: History, definitions: Definitions, out: Path) -> dict[str, list[bytes]]:
+    """Return what a back-test decides, in the bytes that a worker would write."""
+    backtest(history, definitions, out, ROOT / "schemas", processes=1, progress=lambda what, behind, total: None)  # noqa: ARG005
+    topics = (stream.topics.decisions, stream.topics.triggers, stream.topics.outcomes)
+    return {
+        kind: encoded(CODEC.encoder(topic), read_records(out, kind)) for kind, topic in zip(KINDS, topics, strict=True)
+    }
+
+
+def encoded(encode: Callable[[Any], bytes], records: Iterable[Record]) -> list[bytes]:
+    """Return records as their topic has them, sorted."""
+    return sorted(encode(record) for record in records)
+
+
+def test_files_and_topics_give_what_a_worker_decided_with_the_same_barriers(
+    embedded: EmbeddedBroker, tmp_path: Path
+) -> None:
+    """Late and repeated records, control groups, hold-out, caps and outcomes included."""
+    history, until = made(30, days=8), BEGIN + 9 * DAY
+    stream = Stream(embedded.bootstrap, tmp_path, partitions=2, SESSION_TIMEOUT="2s")
+    replayer_of(stream).replay(arrivals(history), until)
+    definitions = load_folder(RETAIL)
+
+    worker = decided_by_a_worker(stream, tmp_path, until)
+    files = Files(write(history, tmp_path / "history", ".avro"), stream.settings, HOUR, until)
+    from_files = back_tested(stream, files, definitions, tmp_path / "files")
+    from_topics = back_tested(stream, TopicRange.open(stream.settings), definitions, tmp_path / "topics")
+
+    assert all(len(records) >= 5 for records in worker.values())
+    assert from_files == worker
+    assert from_topics == worker
+
+
+# --- the tests that lie beside the retail pack ------------------------------------------------------------------------
+
+
+def with_little_luck(folder: Path) -> Path:
+    """Return a copy of the retail pack with the smallest control group there can be, and no hold-out."""
+    folder.mkdir()
+    for path, text in read_directory(RETAIL).items():
+        fair = re.sub(r"control: {.*?}", "control: { start: 1%, floor: 1% }", text).replace("share: 5%", "share: 0%")
+        (folder / Path(path).name).write_text(fair)
+    return folder
+
+
+def renamed(scenario: Scenario, number: int) -> Scenario:
+    """Return a test with customers of its own, so that all tests fit into one stream."""
+    name = f"t{number}-"
+    return replace(
+        scenario,
+        given=tuple(replace(given, customer=name + given.customer) for given in scenario.given),
+        expect=tuple(
+            replace(one, customer=name + (one.customer or scenario.given[0].customer)) for one in scenario.expect
+        ),
+    )
+
+
+def happenings(run: ScenarioRun) -> list[tuple[int, int, str, dict[str, Any]]]:
+    """Return what a test lets happen, as (arrival, place, topic, record), consents first as the test gives them."""
+    found: list[tuple[int, int, str, dict[str, Any]]] = []
+    known: set[str] = set()
+    for place, given in enumerate(run.scenario.given):
+        if given.customer not in known:
+            known.add(given.customer)
+            consents = [
+                {"channel": channel, "purpose": "marketing", "granted": True, "at": given.arrives - DAY}
+                for channel in run.channels
+            ]
+            agreed = {"customer_id": given.customer, "updated_at": given.arrives - DAY, "consents": consents}
+            found.append((given.arrives, -1, "customer-profiles", agreed))
+        if given.event == PROFILE:
+            profile = {**given.data, "customer_id": given.customer, "updated_at": given.at}
+            found.append((given.arrives, place, "customer-profiles", profile))
+            continue
+        record = {**given.data, "customer_id": given.customer, "event": given.event, "event_time": given.at}
+        found.append(
+            (given.arrives, place, CATALOGUE.events[given.event].topic, {**record, "event_id": f"given-{place}"})
+        )
+    return found
+
+
+def scenarios_of(folder: Path, definitions: Definitions) -> list[Scenario]:
+    """Return the tests of a folder that let events alone happen."""
+    problems = Problems()
+    found = [
+        scenario
+        for path, text in read_directory(folder).items()
+        if path.endswith(TESTS)
+        for scenario in parse_scenarios(text, path, definitions, problems)
+    ]
+    assert not problems.errors
+    return [
+        renamed(scenario, number)
+        for number, scenario in enumerate(found)
+        if all(given.decided is None for given in scenario.given)
+    ]
+
+
+def test_the_tests_of_the_retail_pack_decide_what_a_worker_and_a_back_test_decide(
+    embedded: EmbeddedBroker, tmp_path: Path
+) -> None:
+    """Every test's events go through a worker and a back-test under the barriers that the test itself takes."""
+    folder = with_little_luck(tmp_path / "retail")
+    definitions, _ = load(read_directory(folder))
+    assert definitions is not None
+    program = Program(definitions, CATALOGUE.topic_by_event)
+    scenarios = scenarios_of(folder, definitions)
+    products = [{"effective_from": 0, **product} for scenario in scenarios for product in scenario.products]
+    reference = Reference(product_of(record) for record in products)
+    runs = [ScenarioRun(scenario, program, reference) for scenario in scenarios]
+    for run in runs:
+        assert run.failures() == []
+    stream = Stream(embedded.bootstrap, tmp_path, partitions=2, DEFINITIONS=str(folder), SESSION_TIMEOUT="2s")
+    until = replay(stream, runs, products)
+
+    worker = decided_by_a_worker(stream, tmp_path, until)
+    tested = back_tested(stream, TopicRange.open(stream.settings), definitions, tmp_path / "out")
+    assert tested == worker
+
+    encode = CODEC.encoder(stream.topics.decisions)
+    of_tests = [to_record(one) for run in runs for one in run.simulation.decisions]
+    # A test's time ends with its last expectation, the stream's with the last of all.
+    ends = {given.customer: run.simulation.clock for run in runs for given in run.scenario.given}
+    of_worker = [one for one in stream.decisions if one["decided_at"] <= ends[one["customer_id"]]]
+    assert len(of_tests) >= 20
+    assert encoded(encode, of_tests) == encoded(encode, of_worker)
+
+
+def replay(stream: Stream, runs: Sequence[ScenarioRun], products: Iterable[dict[str, Any]]) -> int:
+    """Write what the tests let happen with a barrier before and after each; return the instant of the last."""
+    replayer = replayer_of(stream)
+    for product in products:
+        replayer.send("products", product["sku"], replayer.encode("products", product))
+    agenda = sorted((one for run in runs for one in happenings(run)), key=lambda one: one[:2])
+    for arrives, place, topic, record in agenda:
+        if place >= 0:  # what a customer agrees to is known in the step before
+            replayer.barrier(arrives)
+        replayer.send(topic, record["customer_id"], replayer.encode(topic, record))
+        if place >= 0:
+            replayer.barrier(arrives)
+    until = max(run.simulation.clock for run in runs)
+    replayer.barrier(until)
+    replayer.finish()
+    return until
