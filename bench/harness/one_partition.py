@@ -66,7 +66,7 @@ class OnePartition:
     def commit(self) -> None:
         """Stage the changes and write them to the store."""
         self.partition.stage("bench")
-        self.partition.settle()
+        self.partition.settle(0)
 
     def _message(self, topic: str, key: bytes | None, value: bytes | None) -> Message:
         offset = self.offsets[topic]

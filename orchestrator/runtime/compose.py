@@ -128,7 +128,7 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
         config,
         consumer,
         producer,
-        Restorer(shared, topics.changelog.name),
+        Restorer(shared, topics.changelog.name, now, topics.oldest_store),
         reader,
         source,
         deciding,

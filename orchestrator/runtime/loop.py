@@ -354,7 +354,7 @@ class Loop:
         self._in_transaction = False
         self._probe("committed")
         for place, partition in enumerate(changed):
-            partition.settle()
+            partition.settle(started)
             if place == 0:
                 self._probe("settling")
         self._probe("settled")

@@ -469,11 +469,12 @@ class Partition:
         """Note the changelog offset of the staged meta record."""
         self._changelog = offset + 1
 
-    def settle(self) -> None:
-        """Write what was staged to the store, after its transaction was committed."""
+    def settle(self, as_of: int) -> None:
+        """Write what was staged to the store, after its transaction, begun at an instant, was committed."""
         assert self._batch is not None
         assert self._meta is not None
         self._meta.changelog = self._changelog
+        self._meta.as_of = as_of
         self._batch.put_meta(self._meta)
         self.store.write(self._batch)
         for key in self._dirty:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,12 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orchestrator.events import FOREVER
+from orchestrator.runtime.clock import now_ms
 from orchestrator.runtime.erased_slots import SLOT_KEY
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.state_store import META_KEY, Batch, Meta, StateStore, meta_from_bytes, unpack
+
+log = logging.getLogger("orchestrator.state")
 
 ANSWER_SECONDS = 15.0
 _ATTEMPT_SECONDS = 2.0
@@ -29,6 +33,7 @@ class _Restoring:
     end: int
     batch: Batch
     pending: dict[bytes, int]  # due instants of what the batch holds
+    as_of: int  # when the end was asked for
 
 
 def wake(consumer: Consumer, partitions: Iterable[TopicPartition]) -> None:
@@ -45,8 +50,17 @@ def wake(consumer: Consumer, partitions: Iterable[TopicPartition]) -> None:
 class Restorer:
     """Replays the tail of the changelog into stores; one consumer for all partitions of a process."""
 
-    def __init__(self, client_config: Mapping[str, Any], topic: str) -> None:
+    def __init__(
+        self,
+        client_config: Mapping[str, Any],
+        topic: str,
+        now: Callable[[], int] = now_ms,
+        max_age: int = FOREVER,
+    ) -> None:
+        """Restore from a topic; a store older than `max_age` milliseconds is not built upon."""
         self._topic = topic
+        self._now = now
+        self._max_age = max_age
         self._restoring: dict[int, _Restoring] = {}
         shared = {
             **client_config,
@@ -77,20 +91,32 @@ class Restorer:
         The other way round a predecessor's pending commit would be missed. Records of a transaction that is still open
         in the changelog are waited for: they are read when it commits, and skipped when the broker aborts it.
         """
+        now = self._now()
         low, high = self.span(self._topic, number)
         meta = store.meta()
+        if meta is not None and not self._may_build_upon(meta, low, high, number):
+            store.reset()
+            meta = None
         fresh = meta is None
-        if meta is not None and not low <= meta.changelog <= high:
-            store.reset()  # the changelog was recreated or cut off: what the store holds cannot be built upon
-            meta, fresh = None, True
         if meta is None:
-            meta = Meta(-FOREVER, {}, changelog=low)
+            meta = Meta(-FOREVER, {}, changelog=low, as_of=now)
         start = meta.changelog
-        self._restoring[number] = _Restoring(store, meta, fresh, start, start, high, store.batch(), {})
+        self._restoring[number] = _Restoring(store, meta, fresh, start, start, high, store.batch(), {}, now)
         if start < high:
             where = TopicPartition(self._topic, number, start)
             self._consumer.incremental_assign([where])
             wake(self._consumer, [where])
+
+    def _may_build_upon(self, meta: Meta, low: int, high: int, number: int) -> bool:
+        """Return whether the changelog's tail makes a store what it has to be."""
+        if not low <= meta.changelog <= high:
+            return False  # the changelog was recreated or cut off
+        # The clock may have been set back meanwhile, a little or a lot.
+        if meta.changelog < high and abs(self._now() - meta.as_of) > self._max_age:
+            where = {"partition": number}
+            log.warning("the store of partition %d is too old: it is restored from scratch", number, extra=where)
+            return False  # compaction may have removed the tombstones that came since: who was erased would live on
+        return True
 
     @property
     def left(self) -> int:
@@ -106,7 +132,7 @@ class Restorer:
         for number, restoring in done.items():
             if restoring.start < restoring.end:
                 self._consumer.incremental_unassign([TopicPartition(self._topic, number)])
-            restoring.meta.changelog = restoring.end
+            restoring.meta.changelog, restoring.meta.as_of = restoring.end, restoring.as_of
             restoring.batch.put_meta(restoring.meta)
             restoring.store.write(restoring.batch)
             del self._restoring[number]
@@ -140,7 +166,9 @@ class Restorer:
         key, value = message.key(), message.value()
         self.records += 1
         if key == META_KEY:
+            as_of = restoring.meta.as_of
             restoring.meta = meta_from_bytes(value)
+            restoring.meta.as_of = as_of
             return
         if key.startswith(SLOT_KEY):
             restoring.batch.put_slot(key[len(SLOT_KEY) :], value)
@@ -157,7 +185,8 @@ class Restorer:
             restoring.batch.put(key, value, due, due_before)
             restoring.pending[key] = due
         if len(restoring.pending) >= 5_000:
-            # With the meta record as far as it is known, so that a restore that is interrupted goes on from here.
+            # With the meta record as far as it is known, so that a restore that is interrupted goes on from here; it is
+            # as old as it was, for what was read may have been written long before.
             restoring.meta.changelog = restoring.position
             restoring.batch.put_meta(restoring.meta)
             restoring.store.write(restoring.batch)

@@ -11,6 +11,9 @@ from orchestrator.runtime.errors import USAGE, OperatorError
 SINGLE_ROLES = ("profiles", "clock", "triggers", "decisions", "outcomes", "active", "dead_letters", "changelog")
 ROLES = ("input", "reference", *SINGLE_ROLES)
 
+_DELETE_RETENTION = 86_400_000
+"""How long Kafka keeps the tombstones of a compacted topic that does not say, milliseconds."""
+
 # How many of a unit make a second.
 TIME_UNITS: Mapping[str, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
@@ -151,6 +154,15 @@ class Topics:
     def changelog(self) -> Topic:
         """The state, from which a lost store is rebuilt."""
         return self._single("changelog")
+
+    @property
+    def oldest_store(self) -> int:
+        """How old a store may be to be built upon, milliseconds: until then the changelog keeps every tombstone.
+
+        A tenth of that time is left for the restore itself.
+        """
+        retained = int(self.changelog.config.get("delete.retention.ms", _DELETE_RETENTION))
+        return retained - retained // 10
 
     @property
     def co_partitioned(self) -> tuple[Topic, ...]:

@@ -193,7 +193,7 @@ class Bench:
         records, _ = self.partition.stage("v1")
         self.changelog += records
         self.partition.note_changelog(len(self.changelog))
-        self.partition.settle()
+        self.partition.settle(0)
 
 
 def viewed(at: str | int = "09:00", customer: str = ANA, sku: str = "LAMP") -> bytes:

@@ -25,6 +25,16 @@ _names = count(1)
 States = Mapping[bytes, tuple[int, bytes] | None]
 
 
+class Clock:
+    """A wall clock set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
 class Changelog:
     """A changelog of its own, written as workers do: one transaction per commit, the meta record last."""
 
@@ -72,7 +82,7 @@ def changelog(embedded: EmbeddedBroker) -> Changelog:
 @pytest.fixture
 def restorer(changelog: Changelog) -> Iterator[Restorer]:
     """Return a restorer over the changelog."""
-    restorer = Restorer(changelog.config, changelog.name)
+    restorer = Restorer(changelog.config, changelog.name, Clock())
     yield restorer
     restorer.close()
 
@@ -100,7 +110,7 @@ def test_an_empty_changelog_is_restored_at_once(restorer: Restorer, tmp_path: Pa
     store = StateStore(tmp_path / "0")
     restorer.begin(0, store)
 
-    assert restored(restorer, 0) == {0: Meta(-FOREVER, {}, "", 0)}
+    assert restored(restorer, 0) == {0: Meta(-FOREVER, {}, "", 0, as_of=1_000_000)}
     assert content(store) == {}
     store.close()
 
@@ -116,7 +126,7 @@ def test_a_lost_store_is_rebuilt_from_the_beginning(changelog: Changelog, restor
     meta = restored(restorer, 0)[0]
 
     assert content(store) == {b"ana": (9, b"a2"), b"cleo": (FOREVER, b"c1")}
-    assert meta == Meta(2_000, {"clickstream": 2}, "v1", changelog.end())
+    assert meta == Meta(2_000, {"clickstream": 2}, "v1", changelog.end(), as_of=1_000_000)
     assert store.meta() == meta
     store.close()
 
@@ -186,6 +196,79 @@ def test_a_store_ahead_of_its_changelog_is_rebuilt(changelog: Changelog, restore
     assert content(store) == {b"ana": (5, b"a1")}
     assert meta.clock == 1_000
     store.close()
+
+
+@pytest.mark.parametrize("away", [101, -101], ids=["away_for_long", "the_clock_was_set_back"])
+def test_a_store_that_is_too_old_is_restored_from_scratch(changelog: Changelog, tmp_path: Path, away: int) -> None:
+    """Compaction may have removed the tombstone of somebody erased, who would live on in it."""
+    clock = Clock()
+    restorer = Restorer(changelog.config, changelog.name, clock, max_age=100)
+    store = StateStore(tmp_path / "0")
+    changelog.commit({b"ana": (5, b"a1"), b"bob": (6, b"b1")})
+    restorer.begin(0, store)
+    restored(restorer, 0)
+    _plant(store, b"erased")  # whose tombstone is no longer there
+    changelog.commit({b"ana": (9, b"a2")})
+
+    clock.now += away
+    restorer.begin(0, store)
+    restored(restorer, 0)
+
+    assert content(store) == {b"ana": (9, b"a2"), b"bob": (6, b"b1")}
+    restorer.close()
+    store.close()
+
+
+def test_a_store_of_the_last_days_is_built_upon(changelog: Changelog, tmp_path: Path) -> None:
+    """As is one that is old, but behind which nothing was written."""
+    clock = Clock()
+    restorer = Restorer(changelog.config, changelog.name, clock, max_age=100)
+    store = StateStore(tmp_path / "0")
+    changelog.commit({b"ana": (5, b"a1")})
+    restorer.begin(0, store)
+    restored(restorer, 0)
+
+    clock.now += 100
+    changelog.commit({b"ana": (9, b"a2")})
+    restorer.begin(0, store)
+    read = restorer.records
+    restored(restorer, 0)
+    clock.now += 1_000
+    restorer.begin(0, store)
+    restored(restorer, 0)
+
+    assert restorer.records - read == 2
+    restorer.close()
+    store.close()
+
+
+def test_an_interrupted_restore_leaves_a_store_as_old_as_it_was(changelog: Changelog, tmp_path: Path) -> None:
+    """What was read last may have been written long before."""
+    clock = Clock()
+    restorer = Restorer(changelog.config, changelog.name, clock)
+    store = StateStore(tmp_path / "0")
+    changelog.commit({b"ana": (5, b"a1")})
+    restorer.begin(0, store)
+    restored(restorer, 0)
+    changelog.commit({b"c%05d" % number: (5, b"x") for number in range(9_000)})
+
+    clock.now += 100
+    restorer.begin(0, store)
+    while restorer.records < 7_000:
+        restorer.advance(500, 0.2)
+    restorer.drop(0)
+    meta = store.meta()
+
+    assert meta is not None
+    assert (meta.changelog > 5_000, meta.as_of) == (True, 1_000_000)
+    restorer.close()
+    store.close()
+
+
+def _plant(store: StateStore, customer: bytes) -> None:
+    batch = store.batch()
+    batch.put(customer, pack(Stored(7, b"x")), 7, FOREVER)
+    store.write(batch)
 
 
 def test_a_large_changelog_is_read_in_steps(changelog: Changelog, restorer: Restorer, tmp_path: Path) -> None:

@@ -80,12 +80,15 @@ class PartitionLog:
         end = self.stable if committed_only else len(self.entries)
         return min(end, self.slow_end) if now < self.slow_until else end
 
-    def compact(self) -> None:
-        """Remove every committed record that a later one of its key replaces; offsets stay as they are."""
+    def compact(self, tombstones_until: int) -> None:
+        """Remove every committed record that a later one of its key replaces, and tombstones as old as an instant.
+
+        Offsets stay as they are.
+        """
         newest: set[bytes | None] = set()
         for entry in reversed(self.entries[: self.stable]):
             if entry.state == COMMITTED:
-                if entry.key in newest:
+                if entry.key in newest or (entry.value is None and entry.at <= tombstones_until):
                     entry.state = REMOVED
                 newest.add(entry.key)
 

@@ -34,7 +34,7 @@ from tests.simulator.schedule import (
     Fault,
     Schedule,
 )
-from tests.simulator.worker import GROUP, Plan, Volume, Worker
+from tests.simulator.worker import DELETE_RETENTION, GROUP, Plan, Volume, Worker
 from tests.simulator.world import LASTS, OPENS_AT, PARTITIONS, QUIET, codec, products, topics
 
 SETTLES = 20_000
@@ -178,7 +178,7 @@ class Run:
             elif fault.kind == COMPACTION:
                 for log in self.kafka.logs.values():
                     if log.place[0] == topics().changelog.name:
-                        log.compact()
+                        log.compact(self.clock.now - DELETE_RETENTION)
             elif fault.kind == SLOW_CLOCK:
                 (behind,) = fault.detail
                 assert isinstance(behind, int)

@@ -33,6 +33,10 @@ COMMIT_EVERY = 1_500
 MAX_LAG = 5_000
 MAX_SKEW = 3_000
 
+DELETE_RETENTION = 30_000
+OLDEST_STORE = 12_000
+"""How long compaction leaves tombstones alone, and how old a volume may be to be built upon; clocks are 5 s off."""
+
 ENDLESS = 50_000
 """Passes of one point, of which a run has at most thousands."""
 
@@ -191,7 +195,7 @@ class Worker(Process):
             kafka, self, {"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION}
         )
         with consumers_of(kafka, self):
-            restorer = Restorer({}, declared.changelog.name)
+            restorer = Restorer({}, declared.changelog.name, now, OLDEST_STORE)
             reader = ReferenceReader({}, decoders, lambda _, record: reference.put(product_of(record)))
         source: BarrierSource = NoBarriers()
         if live:
