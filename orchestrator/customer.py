@@ -155,13 +155,16 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
     def instances(self, moment: str) -> dict[str, Instance]:
         """Return a moment's instances by key; changes to it are kept until the next `to_bytes`."""
         self._new_instances.add(moment)
-        try:
-            return self._instances[moment]
-        except KeyError:
+        found = self._instances.get(moment)
+        return self.peek(moment) if found is None else found
+
+    def peek(self, moment: str) -> dict[str, Instance]:
+        """Return a moment's instances by key, to be looked at only."""
+        found = self._instances.get(moment)
+        if found is None:
             raw = self.raw_instances.get(moment)
-            found = {} if raw is None else _instances_decoder.decode(raw)
-            self._instances[moment] = found
-            return found
+            found = self._instances[moment] = {} if raw is None else _instances_decoder.decode(raw)
+        return found
 
     @property
     def closed(self) -> list[Window]:
@@ -173,11 +176,8 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
     @property
     def next_due(self) -> int:
         """The earliest instant at which time alone changes something, FOREVER when nothing waits."""
-        due = self.decide_at
-        for instant in self.fires.values():
-            if instant < due:
-                due = instant
-        return due
+        fires = self.fires
+        return min(self.decide_at, *fires.values()) if fires else self.decide_at
 
     def rename(self, fact: Callable[[str], str | None], moment: Callable[[str], str | None]) -> None:
         """File facts and moments under other names, where there is one; what was changed must be in its section.

@@ -68,7 +68,7 @@ def _options(situation: Situation) -> list[Option]:
     for moment in situation.program.moments.values():
         if moment.name not in situation.customer.fires:
             continue  # an open instance always waits for its end, so its moment has a timer
-        for key, instance in sorted(situation.customer.instances(moment.name).items()):
+        for key, instance in sorted(situation.customer.peek(moment.name).items()):
             if instance.state != OPEN:
                 continue
             for named, campaigns in situation.program.answers[moment.name]:

@@ -80,11 +80,11 @@ def look_at(moment: Moment, instances: dict[str, Instance], disorder: int, pick_
 
     `pick_from` is the instant from which the next of a `pick_one` moment may open, FOREVER while one is open.
     """
-    earliest = FOREVER
+    earliest, during, picks = FOREVER, isinstance(moment.shape, During), moment.pick_one is not None
     for instance in instances.values():
-        if instance.state == OPEN or isinstance(moment.shape, During):
+        if during or instance.state == OPEN:
             at = instance.until
-        elif moment.pick_one is not None:
+        elif picks:
             at = min(max(instance.due + disorder, pick_from), instance.until)
         else:
             at = instance.due + disorder

@@ -33,21 +33,26 @@ MAX_OVER = 16
 def move(step: Step, role: Role, event: Event) -> list[EndedMoment]:
     """Let one event end, start or restart the instances of one moment; return those that are over."""
     moment = role.moment
-    instances = step.customer.instances(moment.name)
+    instances = step.customer.peek(moment.name)
     over: list[EndedMoment] = []
+    before = len(instances)
     for match in role.ends:
         keys = None if match.matching is None else step.keys(event, match.matching)
         if match.state is not None and not match.state.fits(step.reference.product(event.data["sku"], event.time)):
             continue
-        there = list(instances) if keys is None else keys
-        over += end_instances(moment, instances, there, event.time, event.name)
+        if instances:
+            there = list(instances) if keys is None else keys
+            over += end_instances(moment, instances, there, event.time, event.name)
         if isinstance(moment.shape, Sequence):
             _break_off(step, moment, keys, event.time)
         elif isinstance(moment.shape, Absence):
             for key in ("",) if keys is None else keys:
                 _remember(step.customer, moment, key, event.time)
+    changed = len(instances) < before or isinstance(moment.shape, Sequence)
     if role.starts or role.restarts:
-        over += _start(step, role, event, instances)
+        changed = _start(step, role, event, instances, over) or changed
+    if not changed and moment.pick_one is None:
+        return over  # nothing moved, so it is looked at when it was to be looked at before
     for ended_moment in over:
         leave(step, moment, ended_moment, event.time)
     at = max(event.time, step.customer.now)
@@ -137,7 +142,9 @@ def schedule(step: Step, moment: Moment, at: int) -> None:
     if not instances and not watched:
         customer.fires.pop(moment.name, None)
         return
-    pick_from = may_pick_from(moment, instances, customer.picked.get(moment.name))
+    pick_from = -FOREVER
+    if moment.pick_one is not None:
+        pick_from = may_pick_from(moment, instances, customer.picked.get(moment.name))
     look = look_at(moment, instances, step.program.disorder[moment.name], pick_from)
     if watched:
         asked = customer.fires.get(moment.name, FOREVER)  # by an event that is taken in just now
@@ -163,30 +170,41 @@ def leave(step: Step, moment: Moment, over: EndedMoment, at: int = FOREVER) -> N
         _remember(step.customer, moment, over.moment_key, until)
 
 
-def _start(step: Step, role: Role, event: Event, instances: dict[str, Instance]) -> list[EndedMoment]:
-    moment = role.moment
-    over: list[EndedMoment] = []
-    if isinstance(moment.shape, Sequence) and moment.shape.then is not None:
+def _start(step: Step, role: Role, event: Event, instances: dict[str, Instance], over: list[EndedMoment]) -> bool:
+    """Start or restart the instances of one moment; return whether any changed, and add to what is over by that."""
+    moment, shape, time, changed = role.moment, role.moment.shape, event.time, False
+    if isinstance(shape, Sequence) and shape.then is not None:
         _look(step, moment, event)
-        return over
-    reached = isinstance(moment.shape, REACHED)
+        return True
+    reached = isinstance(shape, REACHED)
     for key in ("",) if moment.key is None else step.keys(event, moment.key):
         there = instances.get(key)
         if there is None and not role.starts:
             continue  # it restarts only what has started
-        if _is_over(step.customer, moment, key, event.time):
+        if there is not None and isinstance(shape, Absence) and there.state == WAITING and time <= there.due:
+            # The common case, another item in the cart: the latest counts where it restarts, else the earliest.
+            if time <= there.started if role.restarts else time >= there.started:
+                continue
+            if role.restarts and not _is_over(step.customer, moment, key, time):
+                there.started, there.due = time, time + shape.within
+                there.until = FOREVER if moment.lasts is None else there.due + moment.lasts
+                changed = True
+                continue
+        if _is_over(step.customer, moment, key, time):
             continue
         if reached and there is not None:
             continue  # it is known already
-        if isinstance(moment.shape, Silence) and there is not None and event.time < there.started:
+        if isinstance(shape, Silence) and there is not None and time < there.started:
             # An older event changes the rhythm, not when the silence began.
             if there.state == WAITING:
                 instances[key] = _waiting(step, moment, key, there.started) or there
+                changed = True
             continue
-        new = _reached(step, moment, key, event) if reached else _waiting(step, moment, key, event.time)
+        new = _reached(step, moment, key, event) if reached else _waiting(step, moment, key, time)
         if new is not None:
             over += start_instance(moment, instances, key, new, restarts=role.restarts, by=event.name)
-    return over
+            changed = True
+    return changed
 
 
 def _waiting(step: Step, moment: Moment, key: str, time: int) -> Instance | None:
