@@ -18,6 +18,7 @@ from orchestrator.measurement import SLOT, measure, release_slot
 from orchestrator.moments.lifecycle import arm_calendars, move, wake_moment
 from orchestrator.moments.watch import accompany, look, note_memberships
 from orchestrator.program import Program
+from orchestrator.quotas import Quotas
 from orchestrator.records import Effects, EndedMoment
 from orchestrator.reference import Reference
 from orchestrator.sharing import refile
@@ -38,16 +39,19 @@ def advance(
     *,
     clock_before: int = -FOREVER,
     not_before: int = -FOREVER,
+    quotas: Quotas | None = None,
 ) -> Effects:
     """Take a customer through one step, changing its state; return everything that is to be emitted.
 
     `events` are in order (`Event.order`); an event at the very instant of a timer comes first. Timers due up to `clock`
     fire, each evaluated as of its due instant but not before `not_before`. `clock_before` is the clock of the step
-    before, against which lateness is judged.
+    before, against which lateness is judged. `quotas` count what customers share; without them nothing goes out that is
+    capped so.
     """
     if customer.filed_by is not program.filed:
         refile(customer, program.filed)
     step = Step(program, reference, customer_id, customer, clock_before, clock=clock)
+    step.quotas = quotas
     relevant = program.relevant
     for event in events:
         if event.name in relevant:

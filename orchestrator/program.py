@@ -122,6 +122,7 @@ class Program:
         self.stock_disorder = policy.disorder.get("products", policy.default_disorder) if self.stock_moments else 0
         """How long what a product's stock moves waits for it to be told, milliseconds."""
         self._asks = {moment.name: self._events_asked(moment) for moment in self.watched}
+        self.shared_caps = tuple((c.name, c.cap) for c in self.campaigns.values() if c.cap is not None)
         self.remembered = self._remembered()
         """How long after its decision the window of a campaign is kept because others ask what became of it."""
         asks_for_clicks = any(c.after is not None and c.after.outcome != "received" for c in self.campaigns.values())

@@ -21,6 +21,7 @@ from orchestrator.moments.lifecycle import arm, leave, look_at_all_stock, schedu
 from orchestrator.moments.rules import Absence, Calendar, During, Membership, Moment
 from orchestrator.moments.watch import accompany, renew_membership
 from orchestrator.program import Program
+from orchestrator.quotas import Quotas
 from orchestrator.reasons import Reason
 from orchestrator.records import Candidate, Decision, EndedMoment
 from orchestrator.reference import Reference
@@ -98,6 +99,16 @@ def hand_over(
         customer.decide_at = FOREVER
     elif customer.decide_at < FOREVER:
         customer.decide_at = max(customer.decide_at, clock + 1)
+
+
+def count_use(program: Program, quotas: Quotas, decision: Decision) -> None:
+    """Count what one of our own decisions used of a cap that customers share."""
+    campaign = program.campaigns.get(decision.campaign or "")
+    if campaign is None or campaign.cap is None or decision.arm != "treatment":
+        return
+    for candidate in decision.candidates:
+        if candidate.reason == Reason.CHOSEN:
+            quotas.use(campaign.name, candidate.moment_key, decision.decided_at)
 
 
 def _observe(step: Step, event: Event) -> None:

@@ -15,6 +15,7 @@ from orchestrator.measurement import inherit_slot, may_overlap, slot_left
 from orchestrator.moments.stock import awaited
 from orchestrator.onlookers import Onlookers
 from orchestrator.program import Program
+from orchestrator.quotas import Quotas
 from orchestrator.records import ActiveCampaign, CampaignOutcome, Decision, Trigger
 from orchestrator.reference import Reference
 
@@ -43,6 +44,7 @@ class Simulation:
         self.max_lag = max_lag
         self.round_trip = round_trip
         self.customers: dict[str, Customer] = {}
+        self.quotas = Quotas()
         self.decisions: list[Decision] = []
         self.triggers: list[Trigger] = []
         self.outcomes: list[CampaignOutcome] = []
@@ -68,6 +70,8 @@ class Simulation:
         due = set(arrived)
         while self._timers and self._timers[0][0] <= to:
             due.add(heapq.heappop(self._timers)[1])
+        if self.quotas.count:
+            self.quotas.forget(self.program.shared_caps, self.clock - self.program.longest_late)
         for customer_id in sorted(due):
             self._step(customer_id, sorted(arrived.get(customer_id, ()), key=Event.order), to)
         self.clock = to
@@ -120,6 +124,7 @@ class Simulation:
             to,
             clock_before=self.clock,
             not_before=-FOREVER if self.max_lag is None else to - self.max_lag,
+            quotas=self.quotas,
         )
         self.decisions += effects.decisions
         self.triggers += effects.triggers

@@ -13,6 +13,7 @@ from orchestrator.features import Feature, keys_of
 from orchestrator.identity import identify
 from orchestrator.moments.rules import Moment
 from orchestrator.program import Program
+from orchestrator.quotas import Quotas
 from orchestrator.reasons import Reason
 from orchestrator.records import Decision, Effects, EndedMoment
 from orchestrator.reference import Reference
@@ -26,7 +27,8 @@ class Step:
     """One customer inside one step up to `clock`; `clock_before` is that of the step before: lateness goes by it."""
 
     __slots__ = (
-        "_keys", "_keys_event", "clock", "clock_before", "customer", "customer_id", "effects", "program", "reference",
+        "_keys", "_keys_event", "clock", "clock_before", "customer", "customer_id", "effects", "program", "quotas",
+        "reference",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +47,7 @@ class Step:
         self.clock_before = clock_before
         self.clock = clock
         self.effects = Effects()
+        self.quotas: Quotas | None = None
         self._keys: dict[str, tuple[str, ...]] = {}
         self._keys_event: Event | None = None
 

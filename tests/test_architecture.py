@@ -18,7 +18,7 @@ LAYERS = (
     ("events",),
     ("reference", "onlookers", "identity", "conditions", "reasons", "records", "rhythm", "learning"),
     ("arbitration.policy", "arbitration.campaign", "moments.rules"),
-    ("features", "program", "sharing", "migrations", "customer", "civil"),
+    ("features", "program", "quotas", "sharing", "migrations", "customer", "civil"),
     ("view", "step", "moments", "arbitration", "measurement", "contact"),
     ("engine", "recall"),
     ("simulation",),

@@ -24,7 +24,7 @@ def decide(step: Step, over: list[EndedMoment]) -> None:
     """Decide over all open moments now; `over` are the moments that ended at this very instant."""
     customer, now = step.customer, step.customer.now
     customer.decide_at = FOREVER
-    verdict = arbitrate(situation_of(step.program, step.reference, customer, step.customer_id, now))
+    verdict = arbitrate(situation_of(step.program, step.reference, customer, step.customer_id, now, step.quotas))
     if verdict is None:
         if over:
             step.close(now, over)
@@ -82,6 +82,8 @@ def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment
     if control:
         return over, None
     window.triggers.append(trigger_id)
+    if campaign.cap is not None and step.quotas is not None:
+        step.quotas.use(campaign.name, winner.key, now)
     step.effects.triggers.append(trigger_of(step, answered, end, "send"))
     count_own_message(step, answered)
     return over, trigger_id

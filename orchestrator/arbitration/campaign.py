@@ -41,6 +41,14 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedCap:
+    """At most `total` messages about one key of the moment within `over`, to all customers together."""
+
+    total: int
+    over: int
+
+
+@dataclass(frozen=True, slots=True)
 class After:
     """What must have become of another campaign, decided at most `within` ago: received, responded or ignored."""
 
@@ -74,6 +82,7 @@ class Campaign:
     exclusions: tuple[Exclusion, ...] = ()
     leads_to: tuple[str, ...] = ()
     offer: Offer | None = None
+    cap: SharedCap | None = None
 
     def cost_with(self, offer: str) -> tuple[int, int]:
         """Return what a message with an offer costs: minor units, and basis points of what is ordered."""

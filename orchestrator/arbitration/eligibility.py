@@ -15,6 +15,7 @@ from orchestrator.events import DAY, FOREVER
 from orchestrator.identity import draw
 from orchestrator.moments.rules import Moment
 from orchestrator.program import Program
+from orchestrator.quotas import Quotas
 from orchestrator.reasons import Reason
 from orchestrator.records import Candidate, Check
 from orchestrator.reference import Reference
@@ -32,16 +33,24 @@ class Situation:
     now: int
     zone: ZoneInfo
     held_out: bool
+    quotas: Quotas | None = None
 
 
-def situation_of(program: Program, reference: Reference, customer: Customer, customer_id: str, now: int) -> Situation:
+def situation_of(
+    program: Program,
+    reference: Reference,
+    customer: Customer,
+    customer_id: str,
+    now: int,
+    quotas: Quotas | None = None,
+) -> Situation:
     """Return the situation that all candidates of a decision share."""
     policy = program.policy
     profile = customer.profile or _NO_PROFILE
     zone = zone_for(profile.time_zone, profile.country, policy)
     period = period_of(now, policy.holdout_rotate)
     held_out = draw("holdout", customer_id, period) < policy.holdout_bp
-    return Situation(program, reference, customer, customer_id, now, zone, held_out)
+    return Situation(program, reference, customer, customer_id, now, zone, held_out, quotas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +177,19 @@ def _after(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Findin
     return Finding(passed, saw, s.now + DAY)
 
 
+def _shared_cap(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+    cap = campaign.cap
+    if cap is None:
+        return None
+    if s.quotas is None:
+        return Finding(passed=False, saw="nobody counts", retry_at=s.now + DAY)
+    used, share = s.quotas.used(campaign.name, key, cap, s.now), s.quotas.share(cap)
+    saw = f"{used} about {key} in {readable(cap.over, 'duration')}, at most {share} of {cap.total}"
+    if s.quotas.allows(campaign.name, key, cap, s.now):
+        return Finding(passed=True, saw=saw)
+    return Finding(passed=False, saw=saw, retry_at=s.quotas.free_at(campaign.name, key, cap, s.now))
+
+
 _NO_PROFILE = Profile()
 
 _CHECKS = (
@@ -179,5 +201,6 @@ _CHECKS = (
     (Reason.NOT_ELIGIBLE, _audience),
     (Reason.EXCLUDED, _excluded),
     (Reason.NOT_ELIGIBLE, _after),
+    (Reason.SKU_CAP, _shared_cap),
 )
 """The checks in their order, each named by the reason it gives when it fails."""

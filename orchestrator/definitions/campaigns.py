@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from orchestrator.arbitration.campaign import After, Campaign, Exclusion, Measure, Offer, Send
+from orchestrator.arbitration.campaign import After, Campaign, Exclusion, Measure, Offer, Send, SharedCap
 from orchestrator.conditions import And, Condition, InSegment, Or
-from orchestrator.definitions.expressions import Declared, Scope, compile_condition
+from orchestrator.definitions.expressions import ANY, Declared, Scope, compile_condition
 from orchestrator.definitions.nodes import Place, Problems, Scalar, did_you_mean
 from orchestrator.definitions.records import Record, Word, clean
 from orchestrator.definitions.values import basis_points, minor_units, shown
@@ -42,6 +42,7 @@ class CampaignBuilder:
         for word in record.words("leads_to"):
             self._other(word, record, "lead to")
         offer = self._offer(record)
+        cap = self._cap(record)
         self._check_control(record)
         if not record.sound or not clean(self.problems, mark):
             return None
@@ -57,6 +58,7 @@ class CampaignBuilder:
             priority=record.need("priority", int),
             cost=_cost(record.get("cost", Record)),
             offer=offer,
+            cap=cap,
             only_if=only_if,
             after=after,
             exclusions=exclusions,
@@ -111,6 +113,17 @@ class CampaignBuilder:
             }
             asked[field] = {name: condition for name, condition in compiled.items() if condition is not None}
         return Offer(tuple(choices), asked["only_if"], asked["never_if"], costs)
+
+    def _cap(self, record: Record) -> SharedCap | None:
+        cap = record.get("cap", Record)
+        if cap is None or not cap.sound:
+            return None
+        per = cap.need("per", Word)
+        for word in record.words("when"):
+            if self.moments.get(word.text, ANY) not in (per.text, ANY):
+                message = f"moment '{word.text}' has no key '{per.text}', so nobody can tell what the cap counts"
+                self.problems.error(per.place, "E044", message)
+        return SharedCap(cap.need("total", int), cap.need("over", int))
 
     def _of_choices(self, named: object, choices: Mapping[str, None]) -> Iterator[tuple[str, Scalar]]:
         """Yield what is written for each offer; a name that is none of them is a problem."""

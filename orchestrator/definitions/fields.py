@@ -438,9 +438,17 @@ _CAMPAIGNS = (
               "{ objective: margin, for: 3d, guard: [unsubscribe] }", required=True, kind="measure"),
         Field("control", "percentage", "The share who get nothing, so that the rest can be compared with them.",
               "{ start: 15%, floor: 5% }", required=True, kind="control", low="1%", high="90%"),
+        Field("cap", "object", "At most so many messages about one product, to all customers together.",
+              "{ total: 200, per: sku, over: 1h }", kind="shared_cap"),
         Field("leads_to", "name", "The campaigns that somebody who responded becomes eligible for.",
               "[cross_sell_discovery]", many=True),
-    ), planned=("stop_when", "series", "recheck_before_send", "cap", "on_change")),
+    ), planned=("stop_when", "series", "recheck_before_send", "on_change")),
+    Kind("shared_cap", "At most so many messages in a time, whoever gets them. Every partition has a fixed "
+         "share of the total, so that it is never exceeded; where the total is below their number, some have none.", (
+        Field("total", "count", "How many.", "200", required=True, low="1", high="100000"),
+        Field("per", "choice", "About one what: the key of the moment.", "sku", required=True, options=("sku",)),
+        Field("over", "duration", "In which time.", "1h", required=True, low="1m", high="7d"),
+    )),
     Kind("after/received", "Somebody to whom another campaign's message went, and was not taken back.", (
         _AFTER, _true("received", "They received it; the control group has not."), _AFTER_WITHIN,
     )),

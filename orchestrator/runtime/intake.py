@@ -49,7 +49,7 @@ class Intake:
 
     def __init__(self, topics: Topics, codec: Codec, *, max_record_bytes: int, max_skew: int) -> None:
         """Take every input and the profiles; `max_skew` is how far ahead of its step an event may be, milliseconds."""
-        self._partitions = topics.partitions
+        self.partitions = topics.partitions
         self._max_bytes = max_record_bytes
         self._max_skew = max_skew
         self._sources: dict[str, _Source] = {}
@@ -126,7 +126,7 @@ class Intake:
 
     def is_stranger(self, key: bytes, partition: int) -> bool:
         """Return whether a customer does not belong to a partition; senders must use the declared partitioner."""
-        return partition_of(key, self._partitions) != partition
+        return partition_of(key, self.partitions) != partition
 
     def _checked(self, event: Event, newest: int) -> Event | DeadLetter:
         if event.time > newest + self._max_skew > 0:

@@ -24,6 +24,7 @@ from orchestrator.migrations import UnknownStateVersionError
 from orchestrator.moments.stock import awaited
 from orchestrator.onlookers import Onlookers
 from orchestrator.program import Program
+from orchestrator.quotas import Quotas
 from orchestrator.records import Effects
 from orchestrator.reference import Reference
 from orchestrator.runtime.census import Census
@@ -113,6 +114,7 @@ class Partition:
         """By topic, the event time of the last record that was decided."""
         self.census = Census()
         self.positions: Mapping[str, int] = meta.positions
+        self.quotas = Quotas(meta.quotas, number, deciding.intake.partitions)
         self.has_changes = False
         self._deciding = deciding
         self._tally = tally
@@ -166,6 +168,8 @@ class Partition:
         before = self.clock
         lag = self._deciding.max_lag
         not_before = -FOREVER if lag is None else clock - lag
+        if self.quotas.count:
+            self.quotas.forget(self._deciding.program.shared_caps, before - self._deciding.program.longest_late)
         for key, events in by_customer.items():
             if len(events) > 1:
                 events.sort(key=Event.order)
@@ -240,6 +244,7 @@ class Partition:
             clock,
             clock_before=before,
             not_before=not_before,
+            quotas=self.quotas,
         )
         self._change(key, entry)
         if self._onlookers is not None:
@@ -462,7 +467,9 @@ class Partition:
             records.append((SLOT_KEY + name, end))
         self.census.add(customers, timers, slots, size)
         self._batch = batch
-        self._meta = Meta(self.clock, dict(self.positions), definitions, state_version=STATE_VERSION)
+        self._meta = Meta(
+            self.clock, dict(self.positions), definitions, state_version=STATE_VERSION, quotas=self.quotas.uses
+        )
         return records, self._meta
 
     def note_changelog(self, offset: int) -> None:

@@ -27,7 +27,8 @@ from orchestrator.customer import STATE_VERSION, Customer, customer_from_bytes
 from orchestrator.events import DAY, ERASED, FOREVER, Event
 from orchestrator.measurement import may_overlap
 from orchestrator.program import Program
-from orchestrator.recall import hand_over, recall, stretches
+from orchestrator.quotas import Quotas
+from orchestrator.recall import count_use, hand_over, recall, stretches
 from orchestrator.records import Decision
 from orchestrator.reference import Reference
 from orchestrator.runtime.avro import Codec
@@ -168,7 +169,9 @@ class Rebuild:
         for key, until in counted.slots_left.items():
             if may_overlap(self._program, until, clock):
                 slots.keep(key, until)
-        held = self._write(number, states, slots, Meta(clock, positions, self._program.version), producer, consumer)
+        counted.quotas.forget(self._program.shared_caps, clock - self._program.longest_late)
+        meta = Meta(clock, positions, self._program.version, quotas=counted.quotas.uses)
+        held = self._write(number, states, slots, meta, producer, consumer)
         return Rebuilt(number, len(states), counted.events, counted.decisions, held)
 
     def _last_barrier(self, number: int, offsets: Mapping[str, int]) -> Mapping[str, Any] | None:
@@ -264,6 +267,7 @@ class Rebuild:
                 counted.slots_left[record.key] = max(left, decision.window_until or -FOREVER)
                 continue
             counted.decisions += 1
+            count_use(self._program, counted.quotas, decision)
             so_far = counted.decided_until = max(so_far, decision.decided_at)
             yield so_far, record.key, decision
 
@@ -318,6 +322,7 @@ class _Counted:
     events: int = 0
     decisions: int = 0
     decided_until: int = -FOREVER
+    quotas: Quotas = field(default_factory=Quotas)
     slots_left: dict[bytes, int] = field(default_factory=dict)
 
 

@@ -44,7 +44,7 @@ class Meta(msgspec.Struct, array_like=True):
     `clock` is the last barrier's instant; `positions` the next offset of every input; `definitions` the version in
     force; `changelog` the changelog's offset after the commit, known only to the store; `state_version` the version in
     which customers were written last; `as_of` the wall clock's instant at which the store was up to date, known only to
-    the store as well.
+    the store as well; `quotas` what was used of the caps that customers share.
     """
 
     clock: int
@@ -53,6 +53,7 @@ class Meta(msgspec.Struct, array_like=True):
     changelog: int = 0
     state_version: int = 1
     as_of: int = 0
+    quotas: dict[str, list[int]] = {}
 
 
 _meta_decoder = msgspec.msgpack.Decoder(Meta)
