@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lint": ("orchestrator.cli.lint:lint", "Check definitions and print every problem with its place."),
     "test": ("orchestrator.cli.test:test", "Run the tests that lie beside definitions."),
     "backtest": ("orchestrator.cli.backtest:backtest", "Show what definitions would have done on recorded events."),
+    "plan": ("orchestrator.cli.plan:plan", "Show what a change of definitions would have done, before it is merged."),
     "why": ("orchestrator.cli.why:why", "Show every decision about a customer with its reasons."),
     "audit": ("orchestrator.cli.audit:audit", "Prove the promises from the output topics alone."),
     "report": ("orchestrator.cli.report:report", "Show what every campaign was worth against randomised control."),

@@ -1,0 +1,61 @@
+"""`orchestrator plan`: the impact of a change of definitions, before it is merged."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markdown import Markdown
+
+from orchestrator.backtest.impact import impact
+from orchestrator.backtest.impact_text import figures, markdown
+from orchestrator.cli.backtest import bars, history_of, recorded
+from orchestrator.definitions.load import load
+from orchestrator.runtime.definitions_folder import load_folder, read_directory
+
+
+@click.command(epilog="Example: orchestrator plan main/my-pack my-pack --events history --markdown")
+@click.argument("old", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("new", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@recorded
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown, for a pull request.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def plan(
+    old: Path,
+    new: Path,
+    events: Path | None,
+    topics: bool,
+    to: str | None,
+    barrier_every: str,
+    processes: int | None,
+    as_markdown: bool,
+    as_json: bool,
+) -> None:
+    """Show what would differ if the definitions in NEW had been in force instead of those in OLD.
+
+    Both decide the same recorded events: who may be reached or no longer, which campaigns gain and lose, which moments
+    another campaign answers, and who is inside a measurement window that the change concerns.
+    """
+    before, after = load_folder(old), load_folder(new)
+    warnings = sorted(_warnings(new) - _warnings(old))
+    history = history_of(events, topics=topics, to=to, barrier_every=barrier_every)
+    with bars() as progress:
+        found, records = impact(history, before, after, processes=processes or os.cpu_count() or 1, progress=progress)
+    if as_json:
+        said = figures(found, before, after, warnings=warnings, records=records)
+        click.echo(json.dumps(said, indent=2, ensure_ascii=False))
+        return
+    text = markdown(found, before, after, warnings=warnings, records=records)
+    if as_markdown:
+        click.echo(text, nl=False)
+    else:
+        Console().print(Markdown(text))
+
+
+def _warnings(folder: Path) -> set[str]:
+    """Return what lint warns of, without the places, which move when lines do."""
+    _, problems = load(read_directory(folder))
+    return {f"{problem.code} {problem.message}" for problem in problems if problem.severity == "warning"}
