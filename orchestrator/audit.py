@@ -49,8 +49,12 @@ class Promise(StrEnum):
     DECISION_HAS_TRIGGER = "decision_has_trigger"
     """Every treatment decision has its send."""
 
+    STEP_CONTINUES = "step_continues"
+    """Every later step of a series continues a slot of its campaign and arm while that is held, each of them once."""
+
     CONTROL_IS_SILENT = "control_is_silent"
-    """Control customers get nothing in their window, hold-out customers nothing from their decision."""
+    """Control customers get nothing in their window, hold-out customers nothing from their decision; transactional and
+    legal messages excepted."""
 
     RETRACT_FOLLOWS = "retract_follows"
     """Every retraction comes after the send it takes back, and a void decision says why."""
@@ -118,7 +122,7 @@ def audit(
 
 @dataclass(frozen=True, slots=True)
 class _Interval:
-    """A decision that took the slot, or was kept from it on purpose."""
+    """A decision that took the slot, was kept from it on purpose, or sent a message that needs none of its own."""
 
     decision_id: str
     customer: str
@@ -127,6 +131,9 @@ class _Interval:
     start: int
     end: int
     trigger_id: str | None
+    kind: str
+    step: str
+    continues: str | None
     place: Place
 
 
@@ -150,6 +157,8 @@ class _Send:
     campaign: str
     decided_at: int
     window_until: int
+    step: str
+    message_class: str
     place: Place
 
 
@@ -164,6 +173,7 @@ class _Ledger:
         self.customers: set[str] = set()
         self.arms: dict[str, _Interval | None] = {}
         self.slots: list[_Interval] = []
+        self.steps: dict[tuple[str | None, str], _Interval] = {}
         self.intervals: defaultdict[str, list[_Interval]] = defaultdict(list)
         self.silent: defaultdict[str, list[_Interval]] = defaultdict(list)
         self.claims: defaultdict[str, list[_Claim]] = defaultdict(list)
@@ -179,13 +189,14 @@ class _Ledger:
         decision_id, arm = record["decision_id"], record["arm"]
         if decision_id in self.arms:
             return self._report(Promise.UNIQUE_DECISION, customer, f"decision {decision_id} is there again", place)
-        choice = record["kind"] == "choice"
-        plain = record["window_until"] is None and (arm == "none" or not choice)
+        kind = record["kind"]
+        message = kind in {"choice", "step", "exempt"}
+        plain = record["window_until"] is None and (arm == "none" or not message)
         interval = None if plain else _interval(record, customer, place)
         self.arms[decision_id] = interval
         if interval is not None:
-            self._take(interval, record["window_until"], choice)
-        if record["kind"] == "void":
+            self._take(interval, record["window_until"])
+        if kind == "void":
             self.voided.add((customer, record["voids"]))
         self._claims(record, customer, place)
 
@@ -206,6 +217,8 @@ class _Ledger:
                 campaign=intern(record["campaign"]),
                 decided_at=record["decided_at"],
                 window_until=record["window_until"],
+                step=intern(record["step"]),
+                message_class=intern(record["message_class"]),
                 place=place,
             )
         else:
@@ -219,18 +232,27 @@ class _Ledger:
             self._check_retract(trigger_id, customer, decision_id, decided_at, place)
         for slot in self.slots[:settled]:
             self._check_treatment(slot)
+        for step in self.steps.values():
+            self._check_step(step)
         for customer, intervals in self.intervals.items():
             intervals.sort(key=attrgetter("start", "end"))
             self._check_overlap(customer, intervals)
         for customer, claims in self.claims.items():
             self._check_claims(customer, claims)
 
-    def _take(self, interval: _Interval, window_until: int | None, choice: bool) -> None:
+    def _take(self, interval: _Interval, window_until: int | None) -> None:
+        choice = interval.kind == "choice"
         holds = choice and interval.arm in {"treatment", "control"}
-        if holds:
+        if holds or interval.kind in {"step", "exempt"}:
             self.slots.append(interval)
-        if choice and interval.arm in {"control", "holdout"}:
-            self.silent[interval.customer].append(interval)
+        if interval.kind == "step":
+            if (interval.continues, interval.step) in self.steps:
+                said = f"step {interval.step} of decision {interval.continues} is decided again"
+                self._report(Promise.STEP_CONTINUES, interval.customer, said, interval.place)
+            self.steps[interval.continues, interval.step] = interval
+        if interval.arm in {"control", "holdout"}:
+            if choice:
+                self.silent[interval.customer].append(interval)
             if interval.trigger_id is not None:
                 said = f"{interval.arm} decision {interval.decision_id} names trigger {interval.trigger_id}"
                 self._report(Promise.CONTROL_IS_SILENT, interval.customer, said, interval.place)
@@ -248,8 +270,23 @@ class _Ledger:
         if held:
             self.claims[customer].extend(_Claim(intern(holder), first, at, place) for holder, first in sorted(held))
 
+    def _check_step(self, step: _Interval) -> None:
+        slot = self.arms.get(step.continues or "")
+        if slot is None or slot.kind != "choice":
+            missing = step.continues not in self.arms
+            problem = "" if missing and self.horizon is not None else "which is missing or took no slot"
+        elif (slot.customer, slot.campaign, slot.arm) != (step.customer, step.campaign, step.arm):
+            problem = "which is of another customer, campaign or arm"
+        else:
+            problem = "" if slot.start < step.start < slot.end else "outside of its window"
+        if problem:
+            said = f"step {step.step} ({step.decision_id}) continues decision {step.continues}, {problem}"
+            self._report(Promise.STEP_CONTINUES, step.customer, said, step.place)
+
     def _check_send(self, send: _Send) -> None:
-        for silent in self.silent.get(send.customer, ()):
+        decision = self.arms.get(send.decision_id)
+        exempt = decision is not None and decision.kind == "exempt"
+        for silent in () if exempt else self.silent.get(send.customer, ()):
             at_once = silent.arm == "holdout" and send.decided_at == silent.start
             if at_once or silent.start <= send.decided_at < silent.end or send.decision_id == silent.decision_id:
                 said = f"trigger {send.trigger_id} was sent within {silent.arm} decision {silent.decision_id}"
@@ -259,7 +296,8 @@ class _Ledger:
                 said = f"trigger {send.trigger_id} names decision {send.decision_id}, which is missing"
                 self._report(Promise.TRIGGER_HAS_DECISION, send.customer, said, send.place)
             return
-        differs = _differences(send, self.arms[send.decision_id])
+        slot = self.arms.get(decision.continues or "") if decision is not None and decision.kind == "step" else None
+        differs = _differences(send, decision, slot)
         if differs:
             said = f"trigger {send.trigger_id} and decision {send.decision_id} differ: {differs}"
             self._report(Promise.TRIGGER_HAS_DECISION, send.customer, said, send.place)
@@ -331,11 +369,15 @@ def _interval(record: Record, customer: str, place: Place) -> _Interval:
         start=start,
         end=start if until is None else until,
         trigger_id=record["trigger_id"],
+        kind=intern(record["kind"]),
+        step=intern(record["step"]),
+        continues=record["continues"],
         place=place,
     )
 
 
-def _differences(send: _Send, decision: _Interval | None) -> str:
+def _differences(send: _Send, decision: _Interval | None, slot: _Interval | None) -> str:
+    """Return where a send and its decision differ; *slot* is what a later step continues, as far as it is known."""
     if decision is None or decision.arm != "treatment":
         return f"the decision's arm is {'none' if decision is None else decision.arm}"
     pairs = {
@@ -343,8 +385,14 @@ def _differences(send: _Send, decision: _Interval | None) -> str:
         "campaign": (send.campaign, decision.campaign),
         "trigger id": (send.trigger_id, decision.trigger_id),
         "decided at": (send.decided_at, decision.start),
-        "window until": (send.window_until, decision.end),
+        "exempt": (send.message_class in {"transactional", "legal"}, decision.kind == "exempt"),
     }
+    if decision.kind != "step":
+        pairs["window until"] = (send.window_until, decision.end)
+    else:
+        pairs["step"] = (send.step, decision.step)
+        if slot is not None:
+            pairs["window until"] = (send.window_until, slot.end)
 
     return ", ".join(f"{name} {ours!r} is not {theirs!r}" for name, (ours, theirs) in pairs.items() if ours != theirs)
 

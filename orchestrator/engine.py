@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.arbitration.act import decide
+from orchestrator.arbitration.exempt import answer
 from orchestrator.arbitration.retract import retract
+from orchestrator.arbitration.series import NEXT_STEP, follow, free_slot, take_step
 from orchestrator.contact import give_consent, learn_profile
 from orchestrator.customer import Customer
 from orchestrator.events import FOREVER, PROFILE, SENT, UNSUBSCRIBED, Event
 from orchestrator.identity import fingerprint
-from orchestrator.measurement import SLOT, measure, release_slot
+from orchestrator.measurement import SLOT, measure
 from orchestrator.moments.lifecycle import arm_calendars, move, wake_moment
 from orchestrator.moments.watch import accompany, look, note_memberships
 from orchestrator.program import Program
@@ -50,7 +52,7 @@ def advance(
     """
     if customer.filed_by is not program.filed:
         refile(customer, program.filed)
-    step = Step(program, reference, customer_id, customer, clock_before, clock=clock)
+    step = Step(program, reference, customer_id, customer, clock_before, not_before, clock)
     step.quotas = quotas
     relevant = program.relevant
     for event in events:
@@ -69,8 +71,10 @@ def _fire_until(step: Step, limit: int, not_before: int) -> None:
     customer = step.customer
     while max(due := customer.next_due, not_before) <= limit:
         now = customer.now = max(due, customer.now, not_before)
+        while customer.fires.get(NEXT_STEP, FOREVER) <= now:
+            take_step(step)
         if customer.fires.get(SLOT, FOREVER) <= now:
-            release_slot(step)
+            free_slot(step)
             customer.decide_at = now
         over: list[EndedMoment] = []
         due_now = _due_moments(step, now)
@@ -127,6 +131,10 @@ def observe(step: Step, event: Event) -> None:
         look(step, moment, time)
     if name in step.program.measured and (name != SENT or foreign):
         measure(step, event)
+    if dispatch.follows:
+        follow(step, event)
+    for campaign in dispatch.exempt:
+        answer(step, campaign, event)
     if not dispatch.roles:
         return
     retract(step, dispatch.roles, event)

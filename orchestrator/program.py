@@ -36,7 +36,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """Everything marketers wrote, checked; `version` is a hash of the text."""
+    """Everything marketers wrote, checked; `version` is a hash of the text, `topics` says where each event comes from."""
 
     version: str
     features: Mapping[str, Feature] = field(default_factory=dict)
@@ -44,6 +44,7 @@ class Definitions:
     moments: Mapping[str, Moment] = field(default_factory=dict)
     campaigns: Mapping[str, Campaign] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
+    topics: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,10 @@ class Dispatch:
     roles: tuple[Role, ...] = ()
     watched: tuple[Moment, ...] = ()
     """Moments whose condition asks for something that such an event changes."""
+    exempt: tuple[Campaign, ...] = ()
+    """Transactional and legal campaigns that answer such an event directly."""
+    follows: bool = False
+    """Whether such an event may end a series, or make one of its steps pointless."""
 
 
 MEASURED = frozenset({"order.placed", "order.cancelled", "order.returned", SENT, UNSUBSCRIBED})
@@ -78,8 +83,9 @@ BUILT_IN = MEASURED | {PROFILE, ERASED}
 class Program:
     """Definitions, ready to run: dispatch tables by event name, campaigns by the moment they answer."""
 
-    def __init__(self, definitions: Definitions, topics: Mapping[str, str]) -> None:
-        """Compile definitions; `topics` names the topic that each event name comes from."""
+    def __init__(self, definitions: Definitions, topics: Mapping[str, str] | None = None) -> None:
+        """Compile definitions; `topics` names the topic of each event where the definitions do not."""
+        topics = definitions.topics if topics is None else topics
         self.definitions = definitions
         self.version = definitions.version
         self.policy = definitions.policy
@@ -130,6 +136,12 @@ class Program:
         """The event names that windows count."""
         self.longest_cap = max((cap.per for cap in policy.caps), default=0)
         self.longest_late = max([*policy.accept_late.values(), policy.default_accept_late])
+        self._followed = {name: _followed(campaign) for name, campaign in self.campaigns.items()}
+        self.series_disorder = {
+            name: max((self._topic_disorder(event) for event in events), default=0)
+            for name, events in self._followed.items()
+        }
+        """How long a step of a campaign's series waits beyond its due instant for stragglers, milliseconds."""
         self._dispatch = {name: self._compile(name) for name in self._event_names()}
         self.relevant = frozenset(self._dispatch) | BUILT_IN | self.measured
         """The event names that can change anything; all others need not even be decoded further."""
@@ -167,6 +179,8 @@ class Program:
                 names.update(match.events)
             if isinstance(moment.shape, Around):
                 names.update(self.features[moment.shape.date].events)
+        for campaign in self.campaigns.values():
+            names.update(self._followed[campaign.name], *(match.events for match in campaign.on))
         return names
 
     def _compile(self, event: str) -> Dispatch:
@@ -187,7 +201,9 @@ class Program:
             if starts or restarts or ends:
                 roles.append(Role(moment, self.disorder[moment.name], starts, restarts, ends))
         watched = tuple(moment for moment in self.watched if event in self._asks[moment.name])
-        return Dispatch(folds, tuple(roles), watched)
+        exempt = tuple(c for c in self.campaigns.values() if any(event in match.events for match in c.on))
+        follows = any(event in events for events in self._followed.values())
+        return Dispatch(folds, tuple(roles), watched, exempt, follows)
 
     def _ends(self, moment: Moment) -> tuple[EventMatch, ...]:
         """Return what ends a moment; what lives during another ends with it, also when that begins anew."""
@@ -219,15 +235,15 @@ class Program:
 
     def _disorder_of(self, moment: Moment) -> int:
         """Return how long to wait for stragglers: the most that any topic needs whose events could still move it."""
-        policy = self.policy
         if isinstance(moment.shape, Calendar | During | Membership):
             return 0
         names = {name for match in (*_starts(moment), *_ends(moment)) for name in match.events}
         if isinstance(moment.shape, Around):
             names.update(self.features[moment.shape.date].events)
-        return max(
-            (policy.disorder.get(self._topics.get(name, ""), policy.default_disorder) for name in names), default=0
-        )
+        return max((self._topic_disorder(name) for name in names), default=0)
+
+    def _topic_disorder(self, event: str) -> int:
+        return self.policy.disorder.get(self._topics.get(event, ""), self.policy.default_disorder)
 
 
 _NOTHING = Dispatch()
@@ -236,6 +252,14 @@ _STOCK_CHANGES = EventMatch((STOCK,), "sku")
 
 def _waits_for_stock(moment: Moment) -> bool:
     return any(STOCK in match.events for match in (*_starts(moment), *_ends(moment)))
+
+
+def _followed(campaign: Campaign) -> frozenset[str]:
+    """Return the events that end a campaign's series, or make one of its steps pointless."""
+    if not campaign.series:
+        return frozenset()  # its one message has gone out with the decision
+    names = {name for match in campaign.stop_when for name in match.events}
+    return frozenset(names.union(*(step.unless.events for step in campaign.series if step.unless is not None)))
 
 
 def _starts(moment: Moment) -> tuple[EventMatch, ...]:

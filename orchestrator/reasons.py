@@ -54,6 +54,9 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
     """An event made the moment untrue before it was answered."""
 
+    STOPPED = "stopped"
+    """An event ended the messages of the series before this step was due."""
+
     ALREADY_ANSWERED = "already_answered"
     """Another message already answers this moment."""
 

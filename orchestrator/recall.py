@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from orchestrator.arbitration.act import count_own_message, look_again_at, mark_of, note_reasons
+from orchestrator.arbitration.act import look_again_at, mark_of, note_reasons
 from orchestrator.arbitration.retract import forget_answered
+from orchestrator.arbitration.series import SERIES, begin_series, free_slot, recall_step, recall_void, see
+from orchestrator.arbitration.trigger import count_own_message
 from orchestrator.customer import OPEN, WAITING, Answered, Customer, Instance, Window
 from orchestrator.engine import observe
 from orchestrator.events import FOREVER, Event
-from orchestrator.measurement import SLOT, hold_slot, release_slot
+from orchestrator.measurement import SLOT, hold_slot
 from orchestrator.moments.lifecycle import arm, leave, look_at_all_stock, schedule
 from orchestrator.moments.rules import Absence, Calendar, During, Membership, Moment
 from orchestrator.moments.watch import accompany, renew_membership
@@ -115,8 +117,14 @@ def _observe(step: Step, event: Event) -> None:
     _release(step, event.time - 1)  # an event at the very instant of a timer comes first
     customer = step.customer
     answered, customer.answered = customer.answered, []
+    series = customer.fact(SERIES)
+    if series is not None:
+        customer.set_fact(SERIES, None)
     observe(step, event)
     customer.answered = answered
+    if series is not None:
+        customer.set_fact(SERIES, series)
+        see(step, event)
 
 
 def _release(step: Step, until: int) -> None:
@@ -125,13 +133,18 @@ def _release(step: Step, until: int) -> None:
     due = customer.fires.get(SLOT, FOREVER)
     if due <= until and customer.window is not None:
         customer.now = max(customer.now, min(due, until))
-        release_slot(step)
+        free_slot(step)
 
 
 def _take(step: Step, decision: Decision) -> None:
     """Let one of our own decisions be a fact."""
     customer = step.customer
+    if decision.kind == "exempt":
+        return  # it counts for nothing
     customer.now = max(customer.now, decision.decided_at)
+    if decision.kind == "step":
+        recall_step(step, decision)
+        return
     if decision.kind == "void":
         _void(step, decision)
         return
@@ -236,12 +249,15 @@ def _hold(step: Step, decision: Decision, winner: Candidate, until: int) -> None
         decision.trigger_id or "",
     )
     customer.answered.append(answered)
+    if campaign is not None and campaign.series:
+        begin_series(step.program, customer, campaign, answered)
     if not control:
         count_own_message(step, answered)
 
 
 def _void(step: Step, decision: Decision) -> None:
     customer = step.customer
+    recall_void(step, decision.voids or "")
     customer.answered[:] = [kept for kept in customer.answered if kept.decision_id != decision.voids]
     for window in (*customer.closed, *([] if customer.window is None else [customer.window])):
         if window.decision_id == decision.voids:

@@ -61,6 +61,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     candidates: tuple[Candidate, ...] = ()
     ended: tuple[EndedMoment, ...] = ()
     policy_version: str = ""
+    step: str = ""
+    continues: str | None = None
     offer: str = ""
     cost: int = 0
     cost_bp: int = 0
@@ -85,6 +87,7 @@ class Trigger(msgspec.Struct, frozen=True, gc=False):
     action: str = "send"
     step: str = ""
     content: dict[str, str] = {}
+    message_class: str = "marketing"
     offer: str = ""
     cost: int = 0
     cost_bp: int = 0

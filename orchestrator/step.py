@@ -24,11 +24,14 @@ MAX_SENT = 100
 
 
 class Step:
-    """One customer inside one step up to `clock`; `clock_before` is that of the step before: lateness goes by it."""
+    """One customer inside one step up to `clock`; `clock_before` is that of the step before: lateness goes by it.
+
+    What goes out in it goes out at `not_before` at the earliest, whenever it was due.
+    """
 
     __slots__ = (
-        "_keys", "_keys_event", "clock", "clock_before", "customer", "customer_id", "effects", "program", "quotas",
-        "reference",
+        "_keys", "_keys_event", "clock", "clock_before", "customer", "customer_id", "effects", "not_before", "program",
+        "quotas", "reference",
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +41,7 @@ class Step:
         customer_id: str,
         customer: Customer,
         clock_before: int,
+        not_before: int = -FOREVER,
         clock: int = -FOREVER,
     ) -> None:
         self.program = program
@@ -45,6 +49,7 @@ class Step:
         self.customer_id = customer_id
         self.customer = customer
         self.clock_before = clock_before
+        self.not_before = not_before
         self.clock = clock
         self.effects = Effects()
         self.quotas: Quotas | None = None

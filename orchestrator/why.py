@@ -34,6 +34,7 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.TOO_OLD: "opened too long ago to act on[: {saw}]",
     Reason.EXPIRED: "it went stale before it could be answered[: {saw}]",
     Reason.CANCELLED: "no longer true[: {saw}]",
+    Reason.STOPPED: "the messages were ended[ by {saw}]",
     Reason.ALREADY_ANSWERED: "already answered[ by {saw}]",
     Reason.UNKNOWN_VALUE: "a value is not known, and then nothing is sent[: {saw}]",
     Reason.NO_DEFINITION: "no campaign answers it[: {saw}]",
@@ -46,8 +47,10 @@ EVENTS: Mapping[str, str] = {
     "order.cancelled": "a cancelled order",
     "cart.emptied": "the cart being emptied",
     "customer.unsubscribed": "unsubscribing",
+    "message.clicked": "a click on a message",
+    "site.visited": "a visit",
 }
-"""How to say that an event ended a moment; other events go by their name."""
+"""How to say that an event ended a moment or a series; other events go by their name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +230,8 @@ class _Teller:
             return (
                 "nothing to decide: a moment ended" if len(record["ended"]) == 1 else "nothing to decide: moments ended"
             )
+        if kind in {"step", "exempt"}:
+            return self._message(record)
         if record["window_until"] is not None:
             held = f"the slot is held until {self.clock.say(record['window_until'])}"
             undone = ", taken back later" if record["decision_id"] in self.voided else ""
@@ -240,6 +245,20 @@ class _Teller:
         first = next((one for one in record["candidates"] if one["reason"] == record["reason"]), None)
         why = sentence(record["reason"]) if first is None else self._fate(first, record)
         return f"no message: {why}"
+
+    def _message(self, record: Record) -> str:
+        """Return what became of a message that needs no slot of its own: a later step of a series, or an exempt one."""
+        what, candidate = record["campaign"], record["candidates"][0]
+        if record["step"]:
+            what = f"step {record['step']} of {what}"
+        if record["trigger_id"] is not None:
+            undone = ", taken back later" if record["decision_id"] in self.voided else ""
+            exempt = "; it needs no slot" if record["kind"] == "exempt" else ""
+            return f"{what} was triggered ({record['trigger_id']}){exempt}{undone}"
+        verb = "was held back" if record["arm"] == "control" else "was not sent"
+        if candidate["retry_at"] is not None:
+            verb = "has to wait"
+        return f"{what} {verb}: {self._fate(candidate, record)}"
 
     def because(self, record: Record) -> tuple[str, ...]:
         """Return a line for every moment, and below it one for every candidate."""
@@ -269,6 +288,10 @@ class _Teller:
         until = "" if retry_at is None else self.clock.say(retry_at)
         if reason == Reason.SLOT_HELD:
             until = self._held_until(saw, record["decided_at"]) or until
+        elif reason in {Reason.STOPPED, Reason.CANCELLED}:
+            saw = " or ".join(EVENTS.get(event, event) for event in saw.split(" or "))
+            if reason == Reason.CANCELLED and record["kind"] == "step":
+                return f"there is no need for it any more after {saw}"
         said = sentence(reason, saw, until)
         if until and until not in said:
             said += f"; looked at again {until}"
@@ -295,7 +318,7 @@ class _Teller:
         return ""
 
     def _moment(self, of: Record) -> str:
-        said = self.says.get(of["moment"])
+        said = self.says.get(of["moment"]) or EVENTS.get(of["moment"])
         name = f"“{said}”" if said else of["moment"]
         return f"{name} ({of['moment_key']})" if of["moment_key"] else str(name)
 
@@ -303,7 +326,8 @@ class _Teller:
         record = self.by_id.get(decision_id)
         if record is None:
             return f"an earlier decision ({decision_id})"
-        return f"{record['campaign']} of {self.clock.say(record['decided_at'])}"
+        step = f"step {record['step']} of " if record["kind"] == "step" else ""
+        return f"{step}{record['campaign']} of {self.clock.say(record['decided_at'])}"
 
 
 def _instance(of: Record) -> tuple[str, str, int]:
@@ -337,7 +361,8 @@ def _slot_line(slot: Slot | None, as_of: int | None, clock: Clock) -> str:
 
 
 def _tally(records: Sequence[Record]) -> str:
-    took = [record["arm"] for record in records if record["window_until"] is not None]
+    kinds = {"step", "exempt"}
+    took = [record["arm"] for record in records if record["window_until"] is not None or record["kind"] in kinds]
     sent, control = took.count("treatment"), took.count("control")
     number = f"{len(records)} decision" + "s" * (len(records) != 1)
     parts = [f"{sent} triggered" * bool(sent), f"{control} held back as control" * bool(control)]

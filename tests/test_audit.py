@@ -51,7 +51,25 @@ def decision(decision_id: str, at: int, until: int | None = None, **changes: Any
         "ended": [],
         "definitions_version": "1",
         "policy_version": "",
+        "step": "",
+        "continues": None,
     } | changes
+
+
+def step(of: dict[str, Any], name: str, at: int, **changes: Any) -> dict[str, Any]:
+    """Return the decision of a later step of the series that a decision began, sent in treatment."""
+    control = of["arm"] == "control"
+    own = {"kind": "step", "campaign": of["campaign"], "step": name, "continues": of["decision_id"]}
+    own |= {"arm": of["arm"], "reason": of["reason"], "trigger_id": None if control else f"t-{name}"}
+    told = {"candidates": [candidate(of["campaign"], of["reason"])]}
+    return decision(f"{of['decision_id']}-{name}", at) | own | told | changes
+
+
+def exempt(decision_id: str, at: int, **changes: Any) -> dict[str, Any]:
+    """Return the decision of a transactional message."""
+    sent = {"arm": "treatment", "reason": "chosen", "campaign": "receipt", "trigger_id": f"t-{decision_id}"}
+    told = {"kind": "exempt", "candidates": [candidate("receipt")]}
+    return decision(decision_id, at) | sent | told | changes
 
 
 def send(of: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -73,12 +91,13 @@ def send(of: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "window_until": of["window_until"],
         "content": {},
         "definitions_version": "1",
+        "message_class": "marketing",
     } | changes
 
 
 @dataclass
 class History:
-    """A clean history of one customer, for a test to spoil: treatment, control, a held slot, holdout, a retraction."""
+    """A clean history for a test to spoil: treatment, control, a held slot, holdout, retractions, series, receipts."""
 
     decisions: dict[str, dict[str, Any]] = field(default_factory=dict)
     triggers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -87,16 +106,39 @@ class History:
         first = decision("d1", at=0, until=7 * DAY)
         held = [candidate("birthday", "slot_held", saw="cart")]
         spoilt = decision("d4", at=20 * DAY, until=27 * DAY)
+        silent = decision("d3", at=7 * DAY, until=14 * DAY, arm="control", reason="control", trigger_id=None)
+        nudge, gone = step(first, "nudge", 3 * DAY), step(spoilt, "nudge", 22 * DAY)
+        receipts = [exempt("e1", 8 * DAY), exempt("e2", 22 * DAY, customer_id="ben")]
         for record in (
             first,
             decision("d2", at=DAY, candidates=held),
-            decision("d3", at=7 * DAY, until=14 * DAY, arm="control", reason="control", trigger_id=None),
+            nudge,
+            step(first, "offer", 4 * DAY, arm="none", reason="cap", trigger_id=None),
+            step(first, "last", 5 * DAY, arm="none", reason="stopped", trigger_id=None),
+            silent,
+            step(silent, "nudge", 9 * DAY),
+            *receipts,
             spoilt,
+            gone,
+            decision("d7", at=23 * DAY, kind="void", voids="d4-nudge", arm="treatment", campaign="cart"),
             decision("d5", at=21 * DAY, kind="void", voids="d4", arm="treatment", campaign="cart"),
             decision("d6", at=22 * DAY, customer_id="ben", arm="holdout", reason="holdout", campaign="cart"),
         ):
             self.decisions[record["decision_id"]] = record
-        self.triggers = {"t1": send(first), "t4": send(spoilt), "r4": send(spoilt, action="retract")}
+        of_step = {"window_until": first["window_until"], "step": "nudge"}
+        gone_with = {"window_until": spoilt["window_until"], "step": "nudge", "trigger_id": "t-gone"}
+        gone["trigger_id"] = "t-gone"
+        self.triggers = {
+            "t1": send(first, step="inspire"),
+            "s1": send(nudge, **of_step),
+            "t4": send(spoilt),
+            "s4": send(gone, **gone_with),
+            "r4": send(spoilt, action="retract"),
+            "rs4": send(gone, action="retract", **gone_with),
+        } | {
+            one["decision_id"]: send(one, message_class="transactional", window_until=one["decided_at"])
+            for one in receipts
+        }
 
     def audit(self, horizon: int | None = None) -> AuditReport:
         """Return the report on this history."""
@@ -125,7 +167,7 @@ def test_clean_history_is_clean() -> None:
 
     assert report.violations == ()
     assert report.clean
-    assert (report.decisions, report.triggers, report.intervals, report.customers) == (6, 3, 3, 2)
+    assert (report.decisions, report.triggers, report.intervals, report.customers) == (14, 8, 3, 2)
 
 
 def _overlap(history: History) -> None:
@@ -251,10 +293,79 @@ def _ended_moment_names_no_holder(history: History) -> None:
     history.decisions["d2"]["ended"] = [gone | {"reason": "slot_held", "by": "cart"}]
 
 
+def _step_of_nothing(history: History) -> None:
+    history.decisions["d1-nudge"]["continues"] = "d99"
+
+
+def _step_of_no_slot(history: History) -> None:
+    history.decisions["d1-nudge"]["continues"] = "d2"
+
+
+def _step_after_the_window(history: History) -> None:
+    for record in (history.decisions["d1-nudge"], history.triggers["s1"]):
+        record["decided_at"] = 16 * DAY
+
+
+def _step_of_another_campaign(history: History) -> None:
+    for record in (history.decisions["d1-nudge"], history.triggers["s1"]):
+        record["campaign"] = "birthday"
+
+
+def _step_of_the_other_arm(history: History) -> None:
+    history.decisions["d3-nudge"] |= {"arm": "treatment", "trigger_id": "t-loud"}
+    history.triggers["loud"] = send(history.decisions["d3-nudge"], step="nudge", window_until=14 * DAY)
+
+
+def _step_sent_twice(history: History) -> None:
+    again = history.decisions["again"] = step(history.decisions["d1"], "nudge", 4 * DAY)
+    again |= {"decision_id": "again", "trigger_id": "t-again"}
+    history.triggers["again"] = send(again, step="nudge", window_until=7 * DAY)
+
+
+def _step_without_send(history: History) -> None:
+    del history.triggers["s1"]
+
+
+def _second_send_of_a_slot(history: History) -> None:
+    history.triggers["more"] = send(history.decisions["d1"], trigger_id="t-more", step="nudge", decided_at=3 * DAY)
+
+
+def _send_of_another_step(history: History) -> None:
+    history.triggers["s1"]["step"] = "offer"
+
+
+def _send_of_a_step_with_other_window(history: History) -> None:
+    history.triggers["s1"]["window_until"] += 1
+
+
+def _step_that_takes_the_slot(history: History) -> None:
+    history.decisions["d1-nudge"]["window_until"] = 7 * DAY
+
+
+def _control_step_that_names_a_trigger(history: History) -> None:
+    history.decisions["d3-nudge"]["trigger_id"] = "t-secret"
+
+
+def _step_taken_back_without_void(history: History) -> None:
+    history.decisions["d7"]["voids"] = "d1-nudge"
+
+
+def _marketing_that_calls_itself_transactional(history: History) -> None:
+    history.triggers["t1"]["message_class"] = "transactional"
+
+
+def _receipt_that_calls_itself_marketing(history: History) -> None:
+    history.triggers["e1"]["message_class"] = "marketing"
+
+
+def _receipt_without_send(history: History) -> None:
+    del history.triggers["e2"]
+
+
 PLANTED: list[tuple[Callable[[History], None], set[Promise]]] = [
     (_overlap, {Promise.NO_OVERLAP}),
-    (_empty_window, {Promise.REAL_INTERVAL}),
-    (_missing_window, {Promise.REAL_INTERVAL}),
+    (_empty_window, {Promise.REAL_INTERVAL, Promise.STEP_CONTINUES}),
+    (_missing_window, {Promise.REAL_INTERVAL, Promise.STEP_CONTINUES}),
     (_holdout_with_window, {Promise.REAL_INTERVAL}),
     (_void_with_window, {Promise.REAL_INTERVAL, Promise.NO_OVERLAP}),
     (_repeated_decision, {Promise.UNIQUE_DECISION}),
@@ -282,6 +393,22 @@ PLANTED: list[tuple[Callable[[History], None], set[Promise]]] = [
     (_holder_is_nobody, {Promise.HOLDER_HOLDS}),
     (_holder_had_let_go, {Promise.HOLDER_HOLDS}),
     (_ended_moment_names_no_holder, {Promise.HOLDER_HOLDS}),
+    (_step_of_nothing, {Promise.STEP_CONTINUES}),
+    (_step_of_no_slot, {Promise.STEP_CONTINUES}),
+    (_step_after_the_window, {Promise.STEP_CONTINUES}),
+    (_step_of_another_campaign, {Promise.STEP_CONTINUES}),
+    (_step_of_the_other_arm, {Promise.STEP_CONTINUES, Promise.CONTROL_IS_SILENT}),
+    (_step_sent_twice, {Promise.STEP_CONTINUES}),
+    (_step_without_send, {Promise.DECISION_HAS_TRIGGER}),
+    (_second_send_of_a_slot, {Promise.TRIGGER_HAS_DECISION}),
+    (_send_of_another_step, {Promise.TRIGGER_HAS_DECISION}),
+    (_send_of_a_step_with_other_window, {Promise.TRIGGER_HAS_DECISION}),
+    (_step_that_takes_the_slot, {Promise.REAL_INTERVAL, Promise.NO_OVERLAP}),
+    (_control_step_that_names_a_trigger, {Promise.CONTROL_IS_SILENT}),
+    (_step_taken_back_without_void, {Promise.RETRACT_FOLLOWS}),
+    (_marketing_that_calls_itself_transactional, {Promise.TRIGGER_HAS_DECISION}),
+    (_receipt_that_calls_itself_marketing, {Promise.TRIGGER_HAS_DECISION}),
+    (_receipt_without_send, {Promise.DECISION_HAS_TRIGGER}),
 ]
 
 
@@ -306,7 +433,7 @@ def test_violation_says_who_what_and_where() -> None:
 
     found = history.audit().violations[0]
 
-    assert (found.customer, found.where) == ("ana", "decisions[0]@2")
+    assert (found.customer, found.where) == ("ana", "decisions[0]@5")
     assert found.detail == "cart [604799999, 1209600000) begins within cart [0, 604800000)"
 
 

@@ -111,7 +111,7 @@ def test_clean_topics_are_clean(stage: Stage) -> None:
     result = stage.run("audit")
 
     assert result.exit_code == 0, result.output
-    assert "6 decisions and 3 triggers of 2 customers, 3 slot intervals" in result.output
+    assert "14 decisions and 8 triggers of 2 customers, 3 slot intervals" in result.output
     assert result.output.count("  kept: ") == len(Promise)
     assert result.output.endswith("\nclean\n")
 
@@ -158,7 +158,7 @@ def test_violation_is_printed_and_ends_with_1(stage: Stage) -> None:
     partition = murmur2_partition(b"ana", PARTITIONS)
     assert result.exit_code == 1
     assert "broken 1 times: no customer had two campaigns at once" in result.output
-    assert f"customer ana, {stage.prefix}decisions[{partition}]@2: cart [604799999, 1209600000)" in result.output
+    assert f"customer ana, {stage.prefix}decisions[{partition}]@5: cart [604799999, 1209600000)" in result.output
     assert result.output.endswith("NOT clean: 1 violations\n")
 
 
@@ -240,7 +240,7 @@ def test_why_reads_one_customer(stage: Stage) -> None:
     result = stage.run("why", "ana")
 
     assert result.exit_code == 0, result.output
-    assert "Customer ana: 5 decisions: 2 triggered, 1 held back as control, 2 without a message." in result.output
+    assert "Customer ana: 12 decisions: 5 triggered, 2 held back as control, 5 without a message." in result.output
     assert "Times are in Europe/Madrid." in result.output
     assert "ben" not in result.output
 

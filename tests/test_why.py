@@ -315,3 +315,67 @@ def test_json_has_the_records_and_the_sentences() -> None:
 def test_instants_are_read_on_the_customers_clock(text: str, expected: str) -> None:
     """Without an offset the customer's clock counts, and a date means the whole day."""
     assert Clock("Europe/Madrid").read(text) == at(expected)
+
+
+# --- messages without a slot of their own -----------------------------------------------------------------------------
+
+
+def step(when: str, reason: str, **changes: Any) -> dict[str, Any]:
+    """Return what was recorded of step nudge of cart_reminder."""
+    sent = {"chosen": "treatment", "control": "control"}.get(reason, "none")
+    one = candidate("cart_reminder", reason, **changes)
+    own = {"kind": "step", "campaign": "cart_reminder", "step": "nudge", "continues": "d-2024-03-05T08:00"}
+    trigger = {"trigger_id": "t-2" if sent == "treatment" else None}
+    return decision(when) | own | {"arm": sent, "reason": reason, "candidates": [one]} | trigger
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (step("2024-03-07T08:00", "chosen"), "step nudge of cart_reminder was triggered (t-2)"),
+        (step("2024-03-07T08:00", "control"), "step nudge of cart_reminder was held back: in the control group"),
+        (
+            step("2024-03-07T22:00", "quiet_hours", saw="22:00 UTC", retry_at=at("2024-03-08T09:00")),
+            "step nudge of cart_reminder has to wait: quiet hours until 8 March 2024 09:00 (it was 22:00 UTC)",
+        ),
+        (
+            step("2024-03-07T08:00", "cap", saw="1 in 7d, at most 1"),
+            "step nudge of cart_reminder was not sent: enough messages for now: 1 in 7d, at most 1",
+        ),
+        (
+            step("2024-03-06T10:00", "stopped", saw="order.placed"),
+            "step nudge of cart_reminder was not sent: the messages were ended by an order",
+        ),
+        (
+            step("2024-03-07T08:00", "cancelled", saw="message.clicked or site.visited"),
+            "step nudge of cart_reminder was not sent: there is no need for it any more after a click on a message or "
+            "a visit",
+        ),
+    ],
+)
+def test_what_became_of_a_step(record: dict[str, Any], said: str) -> None:
+    """Sent, held back, put off or skipped, and why."""
+    assert said in told(taken("treatment"), record)
+
+
+def test_a_step_that_was_taken_back() -> None:
+    """Both the step and its end say so."""
+    sent = step("2024-03-07T08:00", "chosen")
+    void = decision("2024-03-07T09:00", kind="void", voids=sent["decision_id"], arm="treatment", reason="cancelled")
+    text = told(taken("treatment"), sent, void)
+
+    assert "step nudge of cart_reminder was triggered (t-2), taken back later" in text
+    assert "step nudge of cart_reminder of 7 March 2024 08:00 was taken back" in text
+
+
+def test_a_transactional_message_needs_no_slot() -> None:
+    """It is said what it is about, and it is counted as triggered."""
+    about = {"moment": "order.placed", "moment_key": "o-1"}
+    sent = {"kind": "exempt", "campaign": "confirmation", "step": "", "arm": "treatment", "reason": "chosen"}
+    record = decision(candidates=[candidate("confirmation", "chosen", **about)], trigger_id="t-9") | sent
+    text = told(record)
+
+    assert "confirmation was triggered (t-9); it needs no slot" in text
+    assert "“an order” (o-1), since 5 March 2024 08:00" in text
+    assert "1 decision: 1 triggered" in text
+    assert "The slot is free" in text

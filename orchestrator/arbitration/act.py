@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from orchestrator.arbitration.decide import Option, Verdict, arbitrate
 from orchestrator.arbitration.eligibility import situation_of
 from orchestrator.arbitration.retract import forget_answered
-from orchestrator.arbitration.trigger import trigger_id_of, trigger_of
+from orchestrator.arbitration.series import begin_series
+from orchestrator.arbitration.trigger import count_own_message, trigger_id_of, trigger_of
 from orchestrator.customer import OPEN, Answered, Instance, Window
-from orchestrator.events import FOREVER, SENT, Event
+from orchestrator.events import FOREVER
 from orchestrator.identity import fingerprint
 from orchestrator.measurement import hold_slot
 from orchestrator.moments.detect import ended
 from orchestrator.moments.lifecycle import leave, schedule
-from orchestrator.moments.watch import look
 from orchestrator.reasons import Reason
 from orchestrator.records import Candidate, Decision, EndedMoment
 from orchestrator.step import Step
@@ -63,7 +63,9 @@ def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment
             continue
         over.append(_answer(step, option, reason, campaign.name))
     opened = winner.instance.due
-    trigger_id = "" if control else trigger_id_of(step.customer_id, campaign, winner.moment.name, winner.key, opened)
+    first = campaign.series[0].name if campaign.series else ""
+    about = (campaign, winner.moment.name, winner.key, opened, first)
+    trigger_id = "" if control else trigger_id_of(step.customer_id, *about)
     answered = Answered(
         winner.moment.name,
         winner.key,
@@ -79,24 +81,16 @@ def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment
     )
     forget_answered(step)
     customer.answered.append(answered)
+    if campaign.series:
+        begin_series(step.program, customer, campaign, answered)
     if control:
         return over, None
     window.triggers.append(trigger_id)
     if campaign.cap is not None and step.quotas is not None:
         step.quotas.use(campaign.name, winner.key, now)
-    step.effects.triggers.append(trigger_of(step, answered, end, "send"))
+    step.effects.triggers.append(trigger_of(step, answered, end, "send", first))
     count_own_message(step, answered)
     return over, trigger_id
-
-
-def count_own_message(step: Step, answered: Answered) -> None:
-    """Count our own message from the instant it is decided; what a topic reports of it later counts no more."""
-    step.count_message(answered.decided_at, answered.channel)
-    sent = {"channel": answered.channel, "trigger_id": answered.trigger_id, "campaign": answered.campaign}
-    dispatch = step.program.dispatch(SENT)
-    step.learn(dispatch.folds, Event(SENT, step.customer_id, answered.decided_at, data=sent))
-    for moment in dispatch.watched:
-        look(step, moment, answered.decided_at)
 
 
 def look_again_at(now: int, candidates: Iterable[Candidate]) -> int:

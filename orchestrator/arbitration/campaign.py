@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.conditions import Condition
+from orchestrator.moments.rules import EventMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,25 @@ class Measure:
     objective: str
     window: int
     guard: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unless:
+    """Events that make a step pointless: about the message of step `origin`, or any; at most `within` before it."""
+
+    events: tuple[str, ...]
+    origin: str | None = None
+    within: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesStep:
+    """One message of a series, due `after` the step before it was due."""
+
+    name: str
+    send: Send
+    after: int = 0
+    unless: Unless | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +87,12 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """One campaign; `cost` in minor units per treated customer, `control_bp` its control group in basis points."""
+    """One campaign; `cost` in minor units per treated customer, `control_bp` its control group in basis points.
+
+    The `send` of a `series` is that of its first step. `stop_when` ends the messages and not the slot; `recheck` must
+    hold when a message goes out. A campaign of an exempt class answers the events `on` directly. Each later step of a
+    series costs `send_cost`.
+    """
 
     name: str
     when: tuple[str, ...]
@@ -83,6 +108,23 @@ class Campaign:
     leads_to: tuple[str, ...] = ()
     offer: Offer | None = None
     cap: SharedCap | None = None
+    message_class: str = "marketing"
+    series: tuple[SeriesStep, ...] = ()
+    stop_when: tuple[EventMatch, ...] = ()
+    recheck: Condition | None = None
+    on: tuple[EventMatch, ...] = ()
+    send_cost: int = 0
+
+    @property
+    def exempt(self) -> bool:
+        """Whether it needs no slot and is under no cap: a transactional or legal message."""
+        return self.message_class != "marketing"
+
+    def step_after(self, name: str) -> SeriesStep | None:
+        """Return the step that follows another, None when that was the last or is in the series no more."""
+        names = [step.name for step in self.series]
+        place = names.index(name) + 1 if name in names else len(names)
+        return self.series[place] if place < len(names) else None
 
     def cost_with(self, offer: str) -> tuple[int, int]:
         """Return what a message with an offer costs: minor units, and basis points of what is ordered."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -9,7 +10,7 @@ from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.history import excluded_until, follows
 from orchestrator.arbitration.offers import choose_offer
 from orchestrator.civil import period_of, quiet_until, to_local, zone_for
-from orchestrator.conditions import readable
+from orchestrator.conditions import Condition, readable
 from orchestrator.customer import Customer, Instance, Profile
 from orchestrator.events import DAY, FOREVER
 from orchestrator.identity import draw
@@ -62,11 +63,37 @@ class Finding:
     retry_at: int | None = None
 
 
+_CheckFunction = Callable[[Situation, Campaign, Moment | None, str], Finding | None]
+
+
 def examine(situation: Situation, campaign: Campaign, moment: Moment, key: str, instance: Instance) -> Candidate:
     """Return the candidate with every check up to the first that failed; its reason is `chosen` if none did."""
+    return _examine(_CHECKS, situation, campaign, moment, moment.name, key, instance.due)
+
+
+def examine_step(situation: Situation, campaign: Campaign, moment: str, key: str, opened: int) -> Candidate:
+    """Return the candidate that a later step of a series is: the slot is its own, but every contact rule holds."""
+    about = situation.program.find(moment)
+    return _examine(_STEP_CHECKS, situation, campaign, about, moment, key, opened)
+
+
+def examine_exempt(situation: Situation, campaign: Campaign, event: str, key: str, at: int) -> Candidate:
+    """Return the candidate that a transactional or legal message about an event is."""
+    return _examine(_EXEMPT_CHECKS, situation, campaign, None, event, key, at)
+
+
+def _examine(
+    rules: tuple[tuple[Reason, _CheckFunction], ...],
+    situation: Situation,
+    campaign: Campaign,
+    moment: Moment | None,
+    about: str,
+    key: str,
+    opened: int,
+) -> Candidate:
     checks: list[Check] = []
     reason, saw, retry_at = Reason.CHOSEN, "", None
-    for failure, check in _CHECKS:
+    for failure, check in rules:
         finding = check(situation, campaign, moment, key)
         if finding is None:
             continue
@@ -86,9 +113,9 @@ def examine(situation: Situation, campaign: Campaign, moment: Moment, key: str, 
             reason, saw, retry_at = Reason.NOT_ELIGIBLE, f"no offer fits: {offers[-1].saw}", situation.now + DAY
     return Candidate(
         campaign.name,
-        moment.name,
+        about,
         key,
-        instance.due,
+        opened,
         reason.value,
         saw,
         retry_at,
@@ -100,11 +127,11 @@ def examine(situation: Situation, campaign: Campaign, moment: Moment, key: str, 
     )
 
 
-def _view(s: Situation, moment: Moment, key: str) -> CustomerView:
+def _view(s: Situation, moment: Moment | None, key: str) -> CustomerView:
     return CustomerView(s.program, s.reference, s.customer, s.now, moment, key)
 
 
-def _consent(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+def _consent(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> Finding | None:  # noqa: ARG001
     channel = f"{campaign.send.channel}/{campaign.send.purpose}"
     granted = s.customer.consents.get(channel)
     if granted is None:
@@ -112,20 +139,20 @@ def _consent(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Find
     return Finding(granted[0], f"{channel} {'granted' if granted[0] else 'refused'}")
 
 
-def _holdout(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+def _holdout(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> Finding | None:  # noqa: ARG001
     if s.program.policy.holdout_bp == 0:
         return None
     return Finding(not s.held_out, period_of(s.now, s.program.policy.holdout_rotate))
 
 
-def _slot(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+def _slot(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> Finding | None:  # noqa: ARG001
     window = s.customer.window
     if window is None:
         return Finding(passed=True, saw="free")
     return Finding(passed=False, saw=window.campaign, retry_at=window.end + s.program.order_disorder)
 
 
-def _caps(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+def _caps(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> Finding | None:  # noqa: ARG001
     counted: list[str] = []
     reached: list[tuple[int, str]] = []
     for cap in s.program.policy.caps:
@@ -142,7 +169,7 @@ def _caps(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding
     return Finding(passed=True, saw="; ".join(counted)) if counted else None
 
 
-def _quiet_hours(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+def _quiet_hours(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> Finding | None:  # noqa: ARG001
     quiet = s.program.policy.quiet_hours
     if quiet is None:
         return None
@@ -150,16 +177,22 @@ def _quiet_hours(s: Situation, campaign: Campaign, moment: Moment, key: str) -> 
     return Finding(until is None, f"{to_local(s.now, s.zone):%H:%M} {s.zone.key}", until)
 
 
-def _audience(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:
-    if campaign.only_if is None:
-        return None
+def _audience(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> Finding | None:
+    return None if campaign.only_if is None else _true(s, campaign.only_if, moment, key)
+
+
+def _recheck(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> Finding | None:
+    return None if campaign.recheck is None else _true(s, campaign.recheck, moment, key)
+
+
+def _true(s: Situation, condition: Condition, moment: Moment | None, key: str) -> Finding:
     view = _view(s, moment, key)
-    truth = campaign.only_if.holds(view)
+    truth = condition.holds(view)
     # Features change without a timer of ours, so an answer of no is looked at again after a day, not sooner.
-    return Finding(truth is True, campaign.only_if.saw(view), None if truth is None else s.now + DAY)
+    return Finding(truth is True, condition.saw(view), None if truth is None else s.now + DAY)
 
 
-def _excluded(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+def _excluded(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> Finding | None:  # noqa: ARG001
     if not campaign.exclusions:
         return None
     untils = ((excluded_until(s.customer, exclusion), exclusion.after) for exclusion in campaign.exclusions)
@@ -170,14 +203,14 @@ def _excluded(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Fin
     return Finding(passed=False, saw=other, retry_at=until)
 
 
-def _after(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+def _after(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> Finding | None:  # noqa: ARG001
     if campaign.after is None:
         return None
     passed, saw = follows(s.customer, campaign.after, s.now)
     return Finding(passed, saw, s.now + DAY)
 
 
-def _shared_cap(s: Situation, campaign: Campaign, moment: Moment, key: str) -> Finding | None:  # noqa: ARG001
+def _shared_cap(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> Finding | None:  # noqa: ARG001
     cap = campaign.cap
     if cap is None:
         return None
@@ -202,5 +235,17 @@ _CHECKS = (
     (Reason.EXCLUDED, _excluded),
     (Reason.NOT_ELIGIBLE, _after),
     (Reason.SKU_CAP, _shared_cap),
+    (Reason.NOT_ELIGIBLE, _recheck),
 )
 """The checks in their order, each named by the reason it gives when it fails."""
+
+_STEP_CHECKS = (
+    (Reason.NO_CONSENT, _consent),
+    (Reason.CAP, _caps),
+    (Reason.QUIET_HOURS, _quiet_hours),
+    (Reason.NOT_ELIGIBLE, _recheck),
+)
+"""What is looked at again for a later step of a series: its slot is held, and whom it is for was settled at first."""
+
+_EXEMPT_CHECKS = ((Reason.NO_CONSENT, _consent), (Reason.NOT_ELIGIBLE, _audience), (Reason.NOT_ELIGIBLE, _recheck))
+"""What holds for a transactional or legal message too: it waits for no slot, no cap and no morning."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from orchestrator.arbitration.series import void_series
 from orchestrator.arbitration.trigger import trigger_of
 from orchestrator.customer import Answered
 from orchestrator.events import Event
@@ -60,6 +61,10 @@ def _void(step: Step, answered: Answered, event: Event) -> None:
         )
     )
     if answered.trigger_id:
-        step.effects.triggers.append(trigger_of(step, answered, window.end, "retract"))
-    if window is not customer.window:
+        campaign = step.program.campaigns.get(answered.campaign)
+        first = campaign.series[0].name if campaign is not None and campaign.series else ""
+        step.effects.triggers.append(trigger_of(step, answered, window.end, "retract", first))
+    if window is customer.window:
+        void_series(step, window, event)
+    else:
         emit_amended(step, [window])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.customer import Answered
+from orchestrator.events import SENT, Event
 from orchestrator.identity import identify
+from orchestrator.moments.watch import look
 from orchestrator.records import Trigger
 from orchestrator.step import Step
 
@@ -14,8 +16,8 @@ def trigger_id_of(customer_id: str, campaign: Campaign, moment: str, key: str, o
     return identify(customer_id, campaign.name, moment, key, opened, step)
 
 
-def trigger_of(step: Step, answered: Answered, window_until: int, action: str) -> Trigger:
-    """Return the trigger that answers a moment, or takes that answer back."""
+def trigger_of(step: Step, answered: Answered, window_until: int, action: str, of_series: str = "") -> Trigger:
+    """Return the trigger that answers a moment, or takes that answer back; `of_series` is the step of a series."""
     moment = step.program.find(answered.moment)
     key_name = None if moment is None else moment.key
     running = step.customer.window
@@ -35,8 +37,19 @@ def trigger_of(step: Step, answered: Answered, window_until: int, action: str) -
         window_until=window_until,
         definitions_version=step.program.version,
         action=action,
+        step=of_series,
         content={} if key_name is None else {key_name: answered.key},
         offer="" if window is None else window.offer,
         cost=0 if window is None else window.cost,
         cost_bp=0 if window is None else window.cost_bp,
     )
+
+
+def count_own_message(step: Step, answered: Answered) -> None:
+    """Count our own message from the instant it is decided; what a topic reports of it later counts no more."""
+    step.count_message(answered.decided_at, answered.channel)
+    sent = {"channel": answered.channel, "trigger_id": answered.trigger_id, "campaign": answered.campaign}
+    dispatch = step.program.dispatch(SENT)
+    step.learn(dispatch.folds, Event(SENT, step.customer_id, answered.decided_at, data=sent))
+    for moment in dispatch.watched:
+        look(step, moment, answered.decided_at)

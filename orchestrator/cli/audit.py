@@ -24,6 +24,7 @@ KEPT = {
     Promise.UNIQUE_TRIGGER: "no trigger id is there twice",
     Promise.TRIGGER_HAS_DECISION: "every trigger has its decision",
     Promise.DECISION_HAS_TRIGGER: "every treatment has its trigger",
+    Promise.STEP_CONTINUES: "every later step of a series was sent once, in the slot of its series",
     Promise.CONTROL_IS_SILENT: "control and hold-out customers got no trigger",
     Promise.RETRACT_FOLLOWS: "every retraction follows its trigger and a void decision",
     Promise.HOLDER_HOLDS: "whoever is said to hold a slot held it",

@@ -38,13 +38,14 @@ _SILENT = ("control", "holdout")
 
 
 class Taken(Struct, frozen=True, array_like=True):
-    """A decision that took the slot, or kept the customer without a message."""
+    """A decision that took the slot, kept the customer without a message, or sent one without a slot of its own."""
 
     decision_id: str
     arm: str
     start: int
     until: int | None
     trigger_id: str | None
+    exempt: bool = False
 
 
 class Trigger(Struct, array_like=True):
@@ -57,6 +58,7 @@ class Trigger(Struct, array_like=True):
     window_until: int
     written_at: int
     waits: bool
+    exempt: bool = False
 
 
 class Facts(Struct, array_like=True):
@@ -115,6 +117,7 @@ def fold_trigger(facts: Facts, record: Record, offset: int, written_at: int) -> 
         window_until=record["window_until"],
         written_at=written_at,
         waits=record["action"] == "send",
+        exempt=record["message_class"] != "marketing",
     )
     if any((other.trigger_id, other.action) == (trigger.trigger_id, trigger.action) for other in facts.sent):
         return _counted(facts, [Promise.UNIQUE_TRIGGER])
@@ -129,10 +132,13 @@ def fold_trigger(facts: Facts, record: Record, offset: int, written_at: int) -> 
 
 
 def _taken(record: Record) -> Taken | None:
-    arm, until = record["arm"], record["window_until"]
-    if until is None and (arm == "none" or record["kind"] != "choice"):
+    kind, arm, until = record["kind"], record["arm"], record["window_until"]
+    if kind in ("step", "exempt"):
+        if arm != "treatment":
+            return None  # it sent nothing; the control group's slot is remembered by itself
+    elif until is None and (arm == "none" or kind != "choice"):
         return None
-    return Taken(record["decision_id"], arm, record["decided_at"], until, record["trigger_id"])
+    return Taken(record["decision_id"], arm, record["decided_at"], until, record["trigger_id"], kind == "exempt")
 
 
 def _broken_by_decision(facts: Facts, taken: Taken) -> list[Promise]:
@@ -158,14 +164,15 @@ def _overlap(one: Taken, other: Taken) -> bool:
 def _account(trigger: Trigger, decision: Taken) -> list[Promise]:
     """Let a trigger wait no longer; return the promise that is broken where the two differ."""
     trigger.waits = False
-    said = ("treatment", trigger.trigger_id, trigger.decided_at, trigger.window_until)
-    same = said == (decision.arm, decision.trigger_id, decision.start, decision.until)
+    until = trigger.window_until if decision.until is None else decision.until  # a step's is its slot's
+    said = ("treatment", trigger.trigger_id, trigger.decided_at, trigger.window_until, trigger.exempt)
+    same = said == (decision.arm, decision.trigger_id, decision.start, until, decision.exempt)
     return [] if same else [Promise.TRIGGER_HAS_DECISION]
 
 
 def _is_disturbed(taken: Taken, trigger: Trigger) -> bool:
     """Return whether the trigger was sent to a customer who was to hear nothing."""
-    if taken.arm not in _SILENT:
+    if taken.arm not in _SILENT or trigger.exempt:
         return False
     if taken.decision_id == trigger.decision_id:
         return True

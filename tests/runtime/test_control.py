@@ -50,6 +50,7 @@ def trigger(of: Record, **changes: Any) -> Record:
         "campaign": of["campaign"],
         "decided_at": of["decided_at"],
         "window_until": of["window_until"] or of["decided_at"] + DAY,
+        "message_class": "marketing",
     } | changes
 
 
@@ -74,11 +75,18 @@ class History:
 
 
 def a_clean_year(history: History) -> None:
-    """Give four decisions, every one in another arm, and the one trigger."""
+    """Give four decisions, every one in another arm, and the one trigger; steps of a series, and a receipt."""
     treated = decision(1, day=1)
     history.decided(treated, decision(2, day=2, arm="control"), decision(3, day=3, arm="holdout"))
     history.decided(decision(4, day=4, arm="none"))
-    history.triggered(trigger(treated))
+    step = decision(7, day=1, kind="step", decided_at=DAY + 1, window_until=None)
+    receipt = decision(8, day=2, kind="exempt", decided_at=2 * DAY + 1, window_until=None)
+    history.decided(step, decision(9, day=2, arm="control", kind="step", window_until=None), receipt)
+    history.triggered(
+        trigger(treated),
+        trigger(step, window_until=2 * DAY),
+        trigger(receipt, window_until=2 * DAY + 1, message_class="transactional"),
+    )
 
 
 def an_overlap(history: History) -> None:
@@ -113,6 +121,20 @@ def a_trigger_within_control(history: History) -> None:
     history.triggered(trigger(decision(6, day=5), decided_at=5 * DAY + 1))
 
 
+def a_second_trigger_of_a_slot(history: History) -> None:
+    """Give a trigger that is no step of any series: its decision is that of another."""
+    treated = decision(5, day=5)
+    history.decided(treated)
+    history.triggered(trigger(treated), trigger(treated, trigger_id="t-more", decided_at=5 * DAY + 1))
+
+
+def a_marketing_trigger_called_legal(history: History) -> None:
+    """Give a trigger that claims to need no slot, of a decision that took one."""
+    treated = decision(5, day=5)
+    history.decided(treated)
+    history.triggered(trigger(treated, message_class="legal"))
+
+
 def a_trigger_for_holdout(history: History) -> None:
     """Give a trigger at the instant of a hold-out."""
     history.decided(decision(5, day=5, arm="holdout"))
@@ -124,6 +146,8 @@ PLANTED: list[tuple[Callable[[History], None], Promise, int]] = [
     (a_decision_again, Promise.UNIQUE_DECISION, 0),
     (a_trigger_again, Promise.UNIQUE_TRIGGER, 0),
     (a_trigger_of_another_window, Promise.TRIGGER_HAS_DECISION, 0),
+    (a_second_trigger_of_a_slot, Promise.TRIGGER_HAS_DECISION, 0),
+    (a_marketing_trigger_called_legal, Promise.TRIGGER_HAS_DECISION, 0),
     (a_trigger_within_control, Promise.CONTROL_IS_SILENT, 1),
     (a_trigger_for_holdout, Promise.CONTROL_IS_SILENT, 1),
 ]
@@ -136,7 +160,7 @@ def test_a_clean_history_breaks_nothing() -> None:
 
     assert history.facts.broken == {}
     assert history.facts.waiting == []
-    assert (history.facts.decisions, history.facts.triggers, history.facts.intervals) == (4, 1, 2)
+    assert (history.facts.decisions, history.facts.triggers, history.facts.intervals) == (7, 3, 2)
 
 
 @pytest.mark.parametrize(("plant", "promise", "waiting"), PLANTED, ids=[plant.__name__ for plant, _, _ in PLANTED])
