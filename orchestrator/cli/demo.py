@@ -13,10 +13,12 @@ import click
 from rich.console import Console
 
 from orchestrator.cli.why import explain_customer, says_of
+from orchestrator.demo.replay_process import replay
 from orchestrator.demo.run import DemoConfig, run_demo
 from orchestrator.report.data import ReportData
 from orchestrator.runtime.errors import FINDINGS, USAGE, OperatorError
 from orchestrator.runtime.record_reader import RecordReader
+from orchestrator.runtime.settings import load
 from orchestrator.runtime.topic import Topics
 
 WHY_LINES = 16
@@ -32,6 +34,7 @@ WHY_LINES = 16
 @click.option("--partitions", type=click.IntRange(1, 64), default=4, help="Partitions of the customer topics.")
 @click.option("--engines", type=click.IntRange(1, 8), default=1, help="Engine processes.")
 @click.option("--keep", is_flag=True, help="Leave the broker running at the end, to ask it why; Ctrl-C ends it.")
+@click.option("--only-replay", is_flag=True, help="Only fill the environment's topics, for workers that run already.")
 def demo(
     out: Path,
     definitions: Path | None,
@@ -41,6 +44,7 @@ def demo(
     partitions: int,
     engines: int,
     keep: bool,
+    only_replay: bool,
 ) -> None:
     """Replay a year of real purchases through real topics and workers, then report and audit.
 
@@ -48,6 +52,11 @@ def demo(
     everything it started; exits 0 only if the audit is clean and every planted cart is accounted for.
     """
     console = Console(width=None if sys.stdout.isatty() else 110)  # a log file has no width of its own
+    if only_replay:
+        settings = load(required={"BOOTSTRAP_SERVERS"})
+        ended = replay(settings, seed, households, days, lambda _: None)
+        console.print(f"{ended.records:,} records are in the topics", highlight=False)
+        return
     folder = definitions or _shipped_pack()
     servers = os.environ.get("ORCHESTRATOR_BOOTSTRAP_SERVERS")
     config = DemoConfig(out, folder, seed, households, days, partitions, engines, servers)

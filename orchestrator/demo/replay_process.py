@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -70,24 +70,29 @@ class ReplayProcess:
         self._process.join(10)
 
 
+def replay(
+    settings: Settings, seed: int, households: int | None, days: int | None, tell: Callable[[Replayed], None]
+) -> Replayed:
+    """Replay a world into the topics of the settings, tell now and then how far it is, and return how it ended."""
+    world = World(seed, households=households, days=days)
+    replayer = Replayer(client_config(settings), topics_of(settings), codec_of(settings), barrier_every=BARRIER_EVERY)
+    stream = _Planting(world.stream(), replayer)
+    told = 0
+
+    def progress(records: int, instant: int) -> None:
+        nonlocal told
+        if records - told >= 5_000:
+            told = records
+            tell(Replayed(records, instant, stream.planted))
+
+    until = world.ends_at + SETTLES
+    records = replayer.replay(stream, until, progress)
+    return Replayed(records, until, stream.planted, world.truth)
+
+
 def _replay(sender: Connection, settings: Settings, seed: int, households: int | None, days: int | None) -> None:
     try:
-        world = World(seed, households=households, days=days)
-        replayer = Replayer(
-            client_config(settings), topics_of(settings), codec_of(settings), barrier_every=BARRIER_EVERY
-        )
-        stream = _Planting(world.stream(), replayer)
-        told = 0
-
-        def progress(records: int, instant: int) -> None:
-            nonlocal told
-            if records - told >= 5_000:
-                told = records
-                sender.send(Replayed(records, instant, stream.planted))
-
-        until = world.ends_at + SETTLES
-        records = replayer.replay(stream, until, progress)
-        sender.send(Replayed(records, until, stream.planted, world.truth))
+        sender.send(replay(settings, seed, households, days, sender.send))
     except OperatorError as error:
         sender.send(str(error))
     except KeyboardInterrupt:

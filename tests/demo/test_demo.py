@@ -8,6 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from orchestrator.cli import main
+from orchestrator.runtime.compose import topics_of
+from orchestrator.runtime.connection import client_config, connect
+from orchestrator.runtime.embedded_broker import EmbeddedBroker
+from orchestrator.runtime.settings import load
+from orchestrator.runtime.topic_admin import apply
+from orchestrator.runtime.topic_reader import read_topic
 
 pytestmark = pytest.mark.broker
 
@@ -53,6 +62,26 @@ def test_a_small_demo_ends_clean_and_leaves_nothing_behind(tmp_path: Path) -> No
     assert figures(tmp_path)["audit"]["clean"] is True
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path) not in left
+
+
+def test_the_replay_alone_fills_topics_that_are_there(embedded: EmbeddedBroker) -> None:
+    """For workers that run already, such as those of docker-compose.yml."""
+    environment = {
+        "ORCHESTRATOR_BOOTSTRAP_SERVERS": embedded.bootstrap,
+        "ORCHESTRATOR_TOPIC_PREFIX": "only-replay-",
+        "ORCHESTRATOR_PARTITIONS": "2",
+        "ORCHESTRATOR_REPLICATION": "1",
+    }
+    settings = load(environment)
+    topics = topics_of(settings)
+    apply(connect(settings), topics)
+
+    result = CliRunner(env=environment).invoke(main, ["demo", "--only-replay", "--households", "3", "--days", "7"])
+
+    assert result.exit_code == 0, result.output
+    read = sum(len(list(read_topic(client_config(settings), topic.name))) for topic in (*topics.inputs, topics.clock))
+    assert read > 7 * 24 * 2
+    assert "records are in the topics" in result.output
 
 
 def test_two_engines_decide_what_one_decides(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The schemas of KEDA's and the Prometheus operator's resources, from their Go modules, kept in `.cache/crds`."""
+"""Schemas of what others read: KEDA, the Prometheus operator, Compose; from their Go modules, kept in `.cache/crds`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ MODULES = {
         "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
         "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
     ),
+    "github.com/compose-spec/compose-go/v2@v2.16.2": ("schema/compose-spec.json",),
 }
 
 
@@ -35,7 +36,7 @@ def unavailable() -> str | None:
             continue
         go = shutil.which("go")
         if go is None:
-            return "the schemas of KEDA and the Prometheus operator are not here, and there is no go to fetch them"
+            return "the schemas of KEDA, Compose and others are not here, and there is no go to fetch them"
         try:
             ended = subprocess.run(
                 [go, "mod", "download", "-json", module],
@@ -60,6 +61,8 @@ def validators() -> dict[tuple[str, str], Draft202012Validator]:
     found = {}
     for files in MODULES.values():
         for file in files:
+            if file.endswith(".json"):
+                continue
             for crd in yaml.safe_load_all((CACHE / Path(file).name).read_text(encoding="utf-8")):
                 spec = crd["spec"]
                 for version in spec["versions"]:
@@ -68,6 +71,11 @@ def validators() -> dict[tuple[str, str], Draft202012Validator]:
                     key = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
                     found[key] = Draft202012Validator(schema)
     return found
+
+
+def compose() -> Draft202012Validator:
+    """Return a validator of Compose files, which knows every field that Compose does."""
+    return Draft202012Validator(json.loads((CACHE / "compose-spec.json").read_text(encoding="utf-8")))
 
 
 def _closed(schema: Any) -> Any:
