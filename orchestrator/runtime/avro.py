@@ -26,6 +26,8 @@ SCHEMA_HEADER = "__value_schema_id"
 """Where newer Confluent serialisers put the frame instead of in front of the body."""
 
 _ID_FRAME, _GUID_FRAME = 5, 17
+_NOT_SHORT = 0x81
+"""The bits of a length's first byte that say it is negative, or goes on in another byte."""
 _Reading = tuple[Schema, Schema | None]  # the writer's schema, and ours where the two differ
 
 
@@ -116,6 +118,50 @@ class Codec:
             return record  # type: ignore[no-any-return]  # the schema is a record, so fastavro returns a dict
 
         return decode
+
+    def finder(self, topic: Topic, field: str) -> Callable[[bytes], bytes | None]:
+        """Return a function that finds a short text in a record without reading it, None where it takes reading.
+
+        It costs a tenth of what reading costs: enough to drop what nobody asks for.
+        """
+        ours = _prepared(self._registry.named(_schema_name(topic)))
+        texts_before: dict[bytes, int | None] = {}
+
+        def find(data: bytes) -> bytes | None:
+            frame = data[:_ID_FRAME]
+            try:
+                before = texts_before[frame]
+            except KeyError:
+                before = texts_before[frame] = self._texts_before(data, field, ours)
+            if before is None:
+                return None
+            at = _ID_FRAME
+            try:
+                for _ in range(before):
+                    size = data[at]
+                    if size & _NOT_SHORT:
+                        return None
+                    at += 1 + (size >> 1)
+                size = data[at]
+            except IndexError:
+                return None
+            found = data[at + 1 : at + 1 + (size >> 1)]
+            return None if size & _NOT_SHORT or len(found) < size >> 1 else found
+
+        return find
+
+    def _texts_before(self, data: bytes, field: str, ours: Schema) -> int | None:
+        """Return how many texts come before a text in records of a frame; None where anything else does."""
+        try:
+            frame, start = _frame_of(data)
+            fields = self._reading(frame, ours)[0]["fields"]
+        except Undecodable:
+            return None
+        names = [one["name"] for one in fields]
+        if start != _ID_FRAME or field not in names:
+            return None
+        before = names.index(field)
+        return before if all(one["type"] == "string" for one in fields[: before + 1]) else None
 
     def _reading(self, frame: bytes, ours: Schema) -> _Reading:
         """Return how to read what this frame announces, or raise Undecodable."""

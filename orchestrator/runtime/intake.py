@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -42,6 +42,7 @@ class _Source(NamedTuple):
     decode: Decode
     mapping: EventMapping | None  # None for profiles
     name: str | None  # the one name all of its events have
+    glance: Callable[[bytes], bytes | None] | None  # finds an event's name without reading the record
 
 
 class Intake:
@@ -57,7 +58,9 @@ class Intake:
         """By an event's topic, which is its place among them."""
         for place, topic in enumerate((topics.profiles, *topics.inputs)):
             name = topic.events.name.name if topic.events and isinstance(topic.events.name, Always) else None
-            self._sources[topic.name] = _Source(place, codec.decoder(topic), topic.events, name)
+            named_by = None if topic.events is None or name is not None else topic.events.name
+            glance = codec.finder(topic, named_by) if isinstance(named_by, str) else None
+            self._sources[topic.name] = _Source(place, codec.decoder(topic), topic.events, name, glance)
 
     def read(self, topic: str, message: Message, newest: int) -> Event | DeadLetter:
         """Return the event of a record, or why there is none; `newest` is the step's newest instant."""
@@ -89,6 +92,10 @@ class Intake:
         if str(record[owner]) != customer:
             return DeadLetter("missing_customer", f"the field {owner} is not the record's key")
         return self._event(source, customer, record, offset, newest)
+
+    def glance(self, topic: str) -> Callable[[bytes], bytes | None] | None:
+        """Return what finds an event's name in a topic's records without reading them, None where each has the same."""
+        return self._sources[topic].glance
 
     def take(self, topic: str, record: dict[str, Any], offset: int, newest: int) -> Event | DeadLetter:
         """Return the event of a record that was read from elsewhere than its topic, or why there is none."""

@@ -117,6 +117,7 @@ class Partition:
         self.quotas = Quotas(meta.quotas, number, deciding.intake.partitions)
         self.has_changes = False
         self._deciding = deciding
+        self._asked = frozenset(name.encode() for name in deciding.program.relevant)
         self._tally = tally
         self._cache_bytes = cache_bytes
         self._cached_bytes = 0
@@ -196,7 +197,14 @@ class Partition:
         by_customer: dict[bytes, list[Event]] = {}
         for topic, messages in step.messages:
             tally.events += len(messages)
+            glance, asked = intake.glance(topic), self._asked
+            last = messages[-1]  # it is read in any case: its time tells how far the topic is
             for message in messages:
+                if glance is not None and message is not last:
+                    name = glance(message.value() or b"")
+                    if name is not None and name not in asked:
+                        tally.irrelevant += 1
+                        continue
                 event = intake.read(topic, message, newest)
                 if isinstance(event, DeadLetter):
                     letter = event

@@ -431,3 +431,38 @@ def test_any_bytes_are_a_record_or_a_reason(data: bytes, headers: list[tuple[str
         CASES[0][1](data, headers)
     except Undecodable as why:
         assert why.detail
+
+
+# --- a glance ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_glance_finds_a_text_without_reading() -> None:
+    """The event's name, behind texts of any short length."""
+    find = Codec(FILES).finder(TOPICS.by_name("clickstream"), "event")
+    for number in (1, 60):
+        record = {**CLICK, "event_id": "e" * number}
+        assert find(Codec(FILES).encoder(TOPICS.by_name("clickstream"))(record)) == b"cart.item_added"
+
+
+def test_a_glance_knows_when_it_takes_reading() -> None:
+    """A long text, a frame of another kind, a field that is not there or not behind texts alone, and broken bytes."""
+    clicks = TOPICS.by_name("clickstream")
+    find, encode = Codec(FILES).finder(clicks, "event"), Codec(FILES).encoder(clicks)
+    data = encode(CLICK)
+
+    assert find(encode({**CLICK, "customer_id": "c" * 64})) is None
+    assert find(encode({**CLICK, "event": "e" * 64})) is None
+    assert find(b"\x01" + data[1:]) is None
+    assert find(b"\x00\x00\x00\x00\x09" + data[5:]) is None
+    assert Codec(FILES).finder(clicks, "sku")(data) is None
+    assert Codec(FILES).finder(clicks, "nothing")(data) is None
+    assert all(find(data[:end]) is None for end in range(data.index(b"added") + len(b"added")))
+
+
+@given(st.binary(max_size=60))
+def test_a_glance_at_any_bytes_does_no_harm(data: bytes) -> None:
+    """Whatever they hold."""
+    clicks = TOPICS.by_name("clickstream")
+    found = Codec(FILES).finder(clicks, "event")(Codec(FILES).encoder(clicks)(CLICK)[:5] + data)
+
+    assert found is None or found in data

@@ -518,3 +518,14 @@ def _nearly_gone() -> Definitions:
     )
     moment = Moment("nearly_gone", "Nearly gone", either, key="sku", lasts=12 * HOUR)
     return Definitions("v1", moments={moment.name: moment})
+
+
+def test_what_nobody_asks_for_is_dropped_by_its_name(bench: Bench) -> None:
+    """Events that no definition asks for are counted and not read; the last one tells how far the topic is."""
+    looks = [to(ANA, CLICKSTREAM, viewed(at)) for at in ("08:00", "08:10", "08:20")]
+    bench.step("09:00", [looks[0], to(ANA, CLICKSTREAM, item_added("08:05")), *looks[1:]])
+
+    assert bench.tally.irrelevant == 3
+    assert bench.partition.event_times == {CLICKSTREAM: instant("08:20")}
+    bench.step("10:05")
+    assert bench.sent.reasons == ["chosen"]
