@@ -37,6 +37,7 @@ class Simulation:
         start: int = -FOREVER,
         max_lag: int | None = None,
         round_trip: bool = False,
+        quotas: Quotas | None = None,
     ) -> None:
         self.program = program
         self.reference = reference
@@ -44,7 +45,7 @@ class Simulation:
         self.max_lag = max_lag
         self.round_trip = round_trip
         self.customers: dict[str, Customer] = {}
-        self.quotas = Quotas()
+        self.quotas = quotas or Quotas()
         self.decisions: list[Decision] = []
         self.triggers: list[Trigger] = []
         self.outcomes: list[CampaignOutcome] = []
@@ -67,14 +68,26 @@ class Simulation:
             self._onlookers.sweep(self.clock - disorder)
             self._onlookers.tell(self.reference.changes(self.clock - disorder, to - disorder), self._arrived)
         arrived, self._arrived = self._arrived, {}
-        due = set(arrived)
+        due: dict[str, None] = {}
         while self._timers and self._timers[0][0] <= to:
-            due.add(heapq.heappop(self._timers)[1])
+            at, customer_id = heapq.heappop(self._timers)
+            waiting = self.customers.get(customer_id)
+            if waiting is not None and waiting.next_due == at:
+                due[customer_id] = None
         if self.quotas.count:
             self.quotas.forget(self.program.shared_caps, self.clock - self.program.longest_late)
-        for customer_id in sorted(due):
-            self._step(customer_id, sorted(arrived.get(customer_id, ()), key=Event.order), to)
+        # In the worker's order, because who comes first may use what customers share.
+        for customer_id, events in arrived.items():
+            self._step(customer_id, sorted(events, key=Event.order), to)
+        for customer_id in due:
+            if customer_id not in arrived:
+                self._step(customer_id, [], to)
         self.clock = to
+
+    @property
+    def next_due(self) -> int:
+        """The next instant at which time alone may change something, FOREVER when nothing waits."""
+        return self._timers[0][0] if self._timers else FOREVER
 
     def run(self, events: Iterable[Event], *, to: int, every: int) -> None:
         """Let events arrive at their own times, in order, with a barrier at every multiple of `every` on the way."""

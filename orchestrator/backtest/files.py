@@ -107,6 +107,11 @@ class Files:
         return {name: getattr(self, name) for name in ("path", "settings", "every", "until", "max_lag")}
 
     @property
+    def partitions(self) -> int:
+        """How many partitions the customers are divided among."""
+        return self._topics.partitions
+
+    @property
     def readers(self) -> int:
         """How many portions there are; each can be read by itself."""
         return len(self._portions)

@@ -57,6 +57,10 @@ class History(Protocol):
         """How many portions there are; each can be read by itself."""
 
     @property
+    def partitions(self) -> int:
+        """How many partitions the customers are divided among."""
+
+    @property
     def max_lag(self) -> int | None:
         """How much later than due a timer may be judged, None for never later."""
 

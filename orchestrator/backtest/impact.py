@@ -10,11 +10,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestrator.backtest.history import History
+from orchestrator.backtest.life import Life
 from orchestrator.backtest.pool import Partition, Pool, Progress
 from orchestrator.program import Definitions
 from orchestrator.reasons import Reason
 from orchestrator.records import Decision, Trigger
-from orchestrator.simulation import Simulation
 
 Pairing = tuple[str, str]
 """A moment and a campaign that may answer it."""
@@ -72,7 +72,7 @@ class Impact:
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)
     inside: Counter[str] = field(default_factory=Counter)
 
-    def compare(self, old: Simulation, new: Simulation) -> None:
+    def compare(self, old: Life, new: Life) -> None:
         """Take in what the two say about one customer."""
         self.customers += 1
         self.affected += _told(old) != _told(new)
@@ -91,9 +91,8 @@ class Impact:
             was_by, is_by = answered_before.get(instance, NOBODY), answered_after.get(instance, NOBODY)
             if was_by != is_by:
                 self.moves[was_by, is_by] += 1
-        for customer in old.customers.values():
-            if customer.window is not None:
-                self.inside[customer.window.campaign] += 1
+        if old.customer is not None and old.customer.window is not None:
+            self.inside[old.customer.window.campaign] += 1
 
     def add(self, other: Impact) -> None:
         """Take in another partition's customers."""
@@ -139,8 +138,8 @@ def _eligible(decisions: list[Decision]) -> set[Pairing]:
     }
 
 
-def _sent(simulation: Simulation) -> Counter[str]:
-    return Counter(trigger.campaign for trigger in simulation.triggers if trigger.action == "send")
+def _sent(life: Life) -> Counter[str]:
+    return Counter(trigger.campaign for trigger in life.triggers if trigger.action == "send")
 
 
 def _answered(decisions: list[Decision]) -> dict[tuple[str, str, int], str]:
@@ -153,9 +152,9 @@ def _answered(decisions: list[Decision]) -> dict[tuple[str, str, int], str]:
     }
 
 
-def _told(simulation: Simulation) -> list[Decision | Trigger]:
+def _told(life: Life) -> list[Decision | Trigger]:
     """Return what was decided and sent, without the version, which every change changes."""
-    said: list[Decision | Trigger] = [*simulation.decisions, *simulation.triggers]
+    said: list[Decision | Trigger] = [*life.decisions, *life.triggers]
     return [replace(one, definitions_version="") for one in said]
 
 

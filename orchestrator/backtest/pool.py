@@ -13,13 +13,11 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from orchestrator.backtest.history import History, Seen
-from orchestrator.backtest.life import live
+from orchestrator.backtest.life import Life, Lives
 from orchestrator.backtest.spool import SpoolWriter, partitions_in, read_spool
 from orchestrator.backtest.steps import Steps
-from orchestrator.definitions.catalogue import CATALOGUE
 from orchestrator.program import Definitions, Program
 from orchestrator.reference import Reference
-from orchestrator.simulation import Simulation
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is behind us, and of how much."""
@@ -46,17 +44,18 @@ class Partition:
     job: Job
     steps: Steps
 
-    def lives(self) -> Iterator[tuple[str, int, list[Simulation]]]:
+    def lives(self) -> Iterator[tuple[str, int, tuple[Life, ...]]]:
         """Yield every customer in order of their ids, how many events they have, and what each program decided."""
-        customers = read_spool(self.job.folder, self.number)
-        for customer in sorted(customers):
-            placed = customers.pop(customer)
-            lag = self.job.history.max_lag
-            yield (
-                customer,
-                len(placed),
-                [live(program, self.job.reference, placed, self.steps, max_lag=lag) for program in self.programs],
-            )
+        job = self.job
+        customers = read_spool(job.folder, self.number)
+        history = job.history
+        each = [
+            Lives(program, job.reference, self.steps, history.max_lag, self.number, history.partitions).of(customers)
+            for program in self.programs
+        ]
+        for lived in zip(*each, strict=True):
+            customer = lived[0][0]
+            yield customer, len(customers[customer]), tuple(life for _, life in lived)
 
 
 class Pool:
@@ -128,7 +127,7 @@ class _Worker:
 
 def _start(job: Job) -> None:
     _Worker.job = job
-    _Worker.programs = tuple(Program(one, CATALOGUE.topic_by_event) for one in job.definitions)
+    _Worker.programs = tuple(Program(one) for one in job.definitions)
 
 
 def _read(reader: int) -> Seen:

@@ -16,10 +16,10 @@ import msgspec
 from fastavro.write import Writer
 
 from orchestrator.backtest.history import Seen
+from orchestrator.backtest.life import Life
 from orchestrator.backtest.pool import Partition
 from orchestrator.events import FOREVER
 from orchestrator.report.data import ReportData
-from orchestrator.simulation import Simulation
 
 KINDS: Mapping[str, str] = {"decisions": "decision", "triggers": "campaign_trigger", "outcomes": "campaign_outcome"}
 """What is kept, and its schema."""
@@ -45,10 +45,10 @@ def keep(partition: Partition) -> Counted:
     """Decide a partition and leave its records in the job's folder, in the order of their instants."""
     kept: dict[str, list[tuple[int, str, int, msgspec.Struct]]] = {kind: [] for kind in KINDS}
     customers = relevant = 0
-    for customer, placed, (simulation,) in partition.lives():
+    for customer, placed, (life,) in partition.lives():
         customers += 1
         relevant += placed
-        for kind, found in emitted(simulation).items():
+        for kind, found in _emitted(life).items():
             kept[kind] += [(at, customer, place, record) for place, (at, record) in enumerate(found)]
     for kind, records in kept.items():
         records.sort(key=lambda one: one[:3])
@@ -60,12 +60,12 @@ def keep(partition: Partition) -> Counted:
     return Counted(customers, relevant)
 
 
-def emitted(simulation: Simulation) -> dict[str, list[tuple[int, msgspec.Struct]]]:
+def _emitted(life: Life) -> dict[str, list[tuple[int, msgspec.Struct]]]:
     """Return the records of one customer by kind, each with its instant."""
     return {
-        "decisions": [(one.decided_at, one) for one in simulation.decisions],
-        "triggers": [(one.decided_at, one) for one in simulation.triggers],
-        "outcomes": [(one.window_until, one) for one in simulation.outcomes],
+        "decisions": [(one.decided_at, one) for one in life.decisions],
+        "triggers": [(one.decided_at, one) for one in life.triggers],
+        "outcomes": [(one.window_until, one) for one in life.outcomes],
     }
 
 

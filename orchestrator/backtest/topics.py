@@ -85,6 +85,11 @@ class TopicRange:
         return {name: getattr(self, name) for name in ("settings", "topics", "spans", "recorded", "every", "until")}
 
     @property
+    def partitions(self) -> int:
+        """How many partitions the customers are divided among."""
+        return self.topics.partitions
+
+    @property
     def readers(self) -> int:
         """How many portions there are; each can be read by itself."""
         return len(self._portions)

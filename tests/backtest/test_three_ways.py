@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -84,14 +85,37 @@ def encoded(encode: Callable[[Any], bytes], records: Iterable[Record]) -> list[b
     return sorted(encode(record) for record in records)
 
 
+LAST_UNITS = """
+moments:
+  - moment: left_lying
+    say: "Put it in the cart and did not buy within 20 minutes"
+    key: sku
+    starts_on: { event: cart.item_added }
+    unless: { event: order.placed, within: 20m }
+    lasts: 12h
+campaigns:
+  - campaign: last_units
+    when: left_lying
+    priority: 95
+    send: { channel: email, template: last_units }
+    measure: { objective: margin, for: 1d }
+    control: 5%
+    cap: { total: 2, per: sku, over: 2d }
+"""
+"""Customers compete for what may be said about a product, so it matters in which order they are decided."""
+
+
 def test_files_and_topics_give_what_a_worker_decided_with_the_same_barriers(
     embedded: EmbeddedBroker, tmp_path: Path
 ) -> None:
-    """Late and repeated records, control groups, hold-out, caps and outcomes included."""
+    """Late and repeated records, control groups, hold-out, caps of one and of all, and outcomes included."""
     history, until = made(30, days=8), BEGIN + 9 * DAY
-    stream = Stream(embedded.bootstrap, tmp_path, partitions=2, SESSION_TIMEOUT="2s")
+    folder = tmp_path / "pack"
+    shutil.copytree(RETAIL, folder, ignore=shutil.ignore_patterns("*.test.yaml"))
+    (folder / "last_units.yaml").write_text(LAST_UNITS)
+    stream = Stream(embedded.bootstrap, tmp_path, partitions=2, DEFINITIONS=str(folder), SESSION_TIMEOUT="2s")
     replayer_of(stream).replay(arrivals(history), until)
-    definitions = load_folder(RETAIL)
+    definitions = load_folder(folder)
 
     worker = decided_by_a_worker(stream, tmp_path, until)
     files = Files(write(history, tmp_path / "history", ".avro"), stream.settings, HOUR, until)
@@ -99,6 +123,7 @@ def test_files_and_topics_give_what_a_worker_decided_with_the_same_barriers(
     from_topics = back_tested(stream, TopicRange.open(stream.settings), definitions, tmp_path / "topics")
 
     assert all(len(records) >= 5 for records in worker.values())
+    assert "sku_cap" in {one["reason"] for decision in stream.decisions for one in decision["candidates"]}
     assert from_files == worker
     assert from_topics == worker
 
