@@ -216,13 +216,12 @@ class _Loader:
     def _policy(self) -> Iterator[tuple[str, Record]]:
         for name in POLICY_SECTIONS:
             node = self.sections.get(name)
-            if node is None and any(known.required for known in KINDS[name].fields):
-                continue
-            record = self.reader.read(name, node or nodes.Mapping(Place(""), {}, {}), f"'{name}'")
-            if record is None:  # not even fields: noted, and read as if nothing were there
+            record = None if node is None else self.reader.read(name, node, f"'{name}'")
+            if record is None and not any(known.required for known in KINDS[name].fields):
+                # Nothing is there, or not even fields, which was noted: then what is left out has its default.
                 record = self.reader.read(name, nodes.Mapping(Place(""), {}, {}), f"'{name}'")
-            assert record is not None
-            yield name, record
+            if record is not None:
+                yield name, record
 
     def _unused(self, definitions: Definitions) -> None:
         answered = {name for campaign in definitions.campaigns.values() for name in campaign.when}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator.definitions import nodes
@@ -21,8 +21,11 @@ DEFAULT_START = 1_741_003_200_000
 MOMENT_STATES = ("absent", "waiting", "open", "acted", "cancelled", "expired", "unmet")
 CAMPAIGN_STATES = ("chosen", "control", "not_sent", "retracted")
 
-_RELATIVE = re.compile(r"\+?([0-9]+(ms|s|m|h|d|w))+")
+_RELATIVE = re.compile(r"\+?([0-9]{1,9}ms|[0-9]{1,5}[smhdw]){1,9}")
 _PARTS = re.compile(r"[0-9]+(?:ms|s|m|h|d|w)")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_FIRST_YEAR, _LAST_YEAR = 1970, 2100
 _FIELDS = ("name", "start", "products", "given", "expect")
 _LINE = ("sku", "quantity", "price", "margin")
 _PRODUCT = ("sku", "category", "family", "price", "stock", "typical_days_of_supply", "launch_at")
@@ -166,7 +169,7 @@ class _Reader:
             data["lines"] = data["lines"] or []
             data["order_id"] = data["order_id"] or f"order-{given.place.line}"
             if data["total"] is None:
-                data["total"] = sum(line["price"] for line in data["lines"])
+                data["total"] = sum(line["price"] or 0 for line in data["lines"])
         if event.startswith(("message.", "customer.")):
             data["channel"] = data["channel"] or "email"
         return data
@@ -174,6 +177,8 @@ class _Reader:
     def _value(self, node: nodes.Node, kind: str) -> Any:
         if kind == "lines":
             return [self._line(item) for item in self._items(node)]
+        if kind == "instant":
+            return self._instant(node)
         text = self._text(node)
         if kind == "money":
             amount = minor_units(text)
@@ -187,6 +192,8 @@ class _Reader:
                 self.problems.error(node.place, "E025", f"{shown(text)} is not a whole number, write it like 3")
                 return None
             return int(text)
+        if kind == "truth" and text not in ("true", "false"):
+            self.problems.error(node.place, "E029", f"{shown(text)} is neither true nor false")
         return text == "true" if kind == "truth" else text
 
     def _line(self, node: nodes.Node) -> dict[str, Any]:
@@ -314,16 +321,21 @@ class _Reader:
             self.problems.error(place or Place(""), "E011", "'at' is missing: say when, like 90m or 2025-03-01T10:00Z")
             return self.start
         text = self._text(node)
-        if relative and _RELATIVE.fullmatch(text):
-            return self.start + sum(_length(part) for part in _PARTS.findall(text))
         try:
-            instant = datetime.fromisoformat(text)
-        except ValueError:
+            if relative and _RELATIVE.fullmatch(text):
+                instant = _EPOCH + timedelta(milliseconds=self.start + sum(map(_length, _PARTS.findall(text))))
+            else:
+                instant = datetime.fromisoformat(text)
+        except (ValueError, OverflowError):
             wanted = "90m after the start, or 2025-03-01T10:00Z" if relative else "2025-03-01T10:00Z"
             self.problems.error(node.place, "E024", f"{shown(text)} is not an instant, write it like {wanted}")
             return self.start
         aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-        return round(aware.timestamp() * 1000)
+        if not _FIRST_YEAR <= aware.year < _LAST_YEAR:
+            years = f"between the years {_FIRST_YEAR} and {_LAST_YEAR}"
+            self.problems.error(node.place, "E016", f"{shown(text)} is too far away, tests happen {years}")
+            return self.start
+        return (aware - _EPOCH) // _MILLISECOND
 
 
 def _length(part: str) -> int:
