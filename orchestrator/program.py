@@ -36,7 +36,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """Everything marketers wrote, checked; `version` is a hash of the text, `topics` says where each event comes from."""
+    """Everything marketers wrote, checked; `version` is a hash of the text, `topics` has each event's topic."""
 
     version: str
     features: Mapping[str, Feature] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from orchestrator.backtest.history import History
 from orchestrator.backtest.pool import Progress as Told
 from orchestrator.backtest.run import backtest as run
 from orchestrator.backtest.topics import TopicRange
+from orchestrator.cli.reading import events_of
 from orchestrator.events import FOREVER
 from orchestrator.report.summary import summary
 from orchestrator.runtime import settings as environment
@@ -82,7 +83,7 @@ def backtest(
     with any number of processes, and what a worker with the same barriers decides.
     """
     began = time.monotonic()
-    definitions = load_folder(folder)
+    definitions = load_folder(folder, events_of(folder, environment.load(os.environ, required=()).topics))
     history = history_of(events, topics=topics, to=to, barrier_every=barrier_every)
     with bars() as progress:
         found = run(

@@ -26,7 +26,7 @@ def lint(folder: Path, topics_file: Path | None, as_json: bool) -> None:
 
     Then print how many bytes of state they cost per customer: of a usual one, and at most.
     """
-    definitions, problems = load(read_directory(folder), events_of(topics_file))
+    definitions, problems = load(read_directory(folder), events_of(folder, topics_file))
     version = None if definitions is None else definitions.version
     costs = [] if definitions is None else footprint(definitions)
     if as_json:

@@ -13,6 +13,7 @@ from rich.markdown import Markdown
 from orchestrator.backtest.impact import impact
 from orchestrator.backtest.impact_text import figures, markdown
 from orchestrator.cli.backtest import bars, history_of, recorded
+from orchestrator.cli.reading import events_of
 from orchestrator.definitions.load import load
 from orchestrator.runtime.definitions_folder import load_folder, read_directory
 
@@ -39,7 +40,7 @@ def plan(
     Both decide the same recorded events: who may be reached or no longer, which campaigns gain and lose, which moments
     another campaign answers, and who is inside a measurement window that the change concerns.
     """
-    before, after = load_folder(old), load_folder(new)
+    before, after = (load_folder(folder, events_of(folder)) for folder in (old, new))
     warnings = sorted(_warnings(new) - _warnings(old))
     history = history_of(events, topics=topics, to=to, barrier_every=barrier_every)
     with bars() as progress:

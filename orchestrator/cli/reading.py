@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from orchestrator.definitions.catalogue import CATALOGUE, Catalogue
 from orchestrator.runtime import settings as environment
 from orchestrator.runtime import topics as declared
 from orchestrator.runtime.auditor import ProgressOf
@@ -22,6 +24,24 @@ brokers = click.option(
     "--bootstrap-servers", metavar="HOST:PORT,...", help="Brokers, instead of ORCHESTRATOR_BOOTSTRAP_SERVERS."
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+topics_file = click.option(
+    "--topics-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="ORCHESTRATOR_TOPICS",
+    help="The topics.yaml that declares further inputs; default: DIR/inputs/topics.yaml, where there is one.",
+)
+
+
+def events_of(folder: Path, topics_file: Path | None = None) -> Catalogue:
+    """Return the events that the definitions in a folder may name: the built-in ones, and what is declared for them."""
+    own = folder / "inputs" / "topics.yaml"
+    file = topics_file or (own if own.exists() else None)
+    if file is None:
+        return CATALOGUE
+    schemas = environment.load(os.environ, required=()).schemas
+    return declared.load(file, schemas).catalogue
 
 
 def open_topics(bootstrap_servers: str | None) -> tuple[Settings, Topics, RecordReader]:

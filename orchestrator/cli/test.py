@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.reading import events_of, topics_file
 from orchestrator.definitions.load import TESTS, load
 from orchestrator.definitions.nodes import Problems
 from orchestrator.definitions.scenario_run import Failure, run_scenario
@@ -18,18 +19,20 @@ from orchestrator.runtime.errors import FINDINGS
 
 @click.command(epilog="Example: orchestrator test deploy/definitions/retail")
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@topics_file
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def test(folder: Path, as_json: bool) -> None:
+def test(folder: Path, topics_file: Path | None, as_json: bool) -> None:
     """Run the tests in DIR (files that end in .test.yaml) against its definitions, without Kafka."""
     started = time.monotonic()
     texts = read_directory(folder)
-    definitions, found = load(texts)
+    catalogue = events_of(folder, topics_file)
+    definitions, found = load(texts, catalogue)
     problems = Problems([problem for problem in found if problem.severity == "error"])
     scenarios = []
     if definitions is not None:
         for path, text in texts.items():
             if path.endswith(TESTS):
-                scenarios += parse_scenarios(text, path, definitions, problems)
+                scenarios += parse_scenarios(text, path, definitions, problems, catalogue)
     failures = [] if definitions is None else [f for one in scenarios for f in run_scenario(one, definitions)]
     broken = len({failure.scenario.place for failure in failures})
     passed = len(scenarios) - broken

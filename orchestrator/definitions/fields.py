@@ -241,7 +241,7 @@ _MOMENTS = (
         Field("again", "object", "What re-arms it: the event whose absence it is.", "{ after_event: order.placed }",
               kind="again/after_event"),
     ), planned=("key", "pick_one", *_PLANNED_ON_MOMENTS)),
-    Kind("moment/around", "A window around a predicted date.", (
+    Kind("moment/around", "A window around a date that was predicted, or that an event told.", (
         _MOMENT, _SAY,
         Field("key", "name", "What there is one window per; the same key as the feature's.", "product_family",
               required=True),

@@ -176,9 +176,9 @@ class MomentBuilder:
 
     def _check_around(self, record: Record, around: Record) -> None:
         date, key = self._declared(around, "date"), record.get("key", Word)
-        if date is not None and date.kind != "next_order_date" and date.type != ANY:
+        if date is not None and date.type not in ("instant", ANY):
             self.problems.error(
-                around.at("date"), "E044", "'date' takes a predicted date, like one of `predict: next_order_date`"
+                around.at("date"), "E044", f"'date' takes an instant, this feature is {TYPE_WORDS[date.type]}"
             )
         elif date is not None and key is not None and date.key not in (key.text, None):
             self.problems.error(

@@ -15,7 +15,6 @@ from typing import Any
 from msgspec.structs import asdict
 
 from orchestrator.customer import OPEN, Customer, Window
-from orchestrator.definitions.catalogue import CATALOGUE, Catalogue
 from orchestrator.definitions.scenarios import Expect, Given, Scenario
 from orchestrator.events import DAY, FOREVER, PROFILE, Event
 from orchestrator.measurement import SLOT
@@ -37,9 +36,9 @@ class Failure:
     timeline: tuple[str, ...]
 
 
-def run_scenario(scenario: Scenario, definitions: Definitions, catalogue: Catalogue = CATALOGUE) -> list[Failure]:
+def run_scenario(scenario: Scenario, definitions: Definitions) -> list[Failure]:
     """Return the expectations that did not hold, in the order written."""
-    program = Program(without_chance(definitions), catalogue.topic_by_event)
+    program = Program(without_chance(definitions))
     reference = Reference(product_of({"effective_from": -DAY, **product}) for product in scenario.products)
     return ScenarioRun(scenario, program, reference).failures()
 

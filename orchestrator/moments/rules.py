@@ -52,7 +52,7 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """A window around a predicted date, one per key of the feature: [date + start, date + end)."""
+    """A window around a date, predicted or told, one per key of the feature: [date + start, date + end)."""
 
     date: str
     start: int

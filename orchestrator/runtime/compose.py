@@ -9,7 +9,6 @@ from typing import Any
 from confluent_kafka import Consumer, Producer
 from rocksdict import Cache
 
-from orchestrator.definitions.catalogue import CATALOGUE
 from orchestrator.program import Program
 from orchestrator.reference import Reference, product_of
 from orchestrator.runtime.avro import Codec
@@ -61,7 +60,7 @@ def program_of(settings: Settings) -> Program:
             "no definitions: set ORCHESTRATOR_DEFINITIONS to a folder such as deploy/definitions/retail",
             exit_code=USAGE,
         )
-    return Program(load_folder(settings.definitions), CATALOGUE.topic_by_event)
+    return Program(load_folder(settings.definitions, topics_of(settings).catalogue))
 
 
 def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Callable[[str], None] = no_probe) -> Loop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orchestrator.definitions.catalogue import CATALOGUE, Catalogue
 from orchestrator.definitions.load import load
 from orchestrator.program import Definitions
 from orchestrator.runtime.errors import USAGE, OperatorError
@@ -21,9 +22,9 @@ def read_directory(folder: Path) -> dict[str, str]:
     return {str(path): _read(path) for path in paths}
 
 
-def load_folder(folder: Path) -> Definitions:
-    """Return the definitions in a folder, or raise with all that is wrong with them."""
-    definitions, problems = load(read_directory(folder))
+def load_folder(folder: Path, catalogue: Catalogue = CATALOGUE) -> Definitions:
+    """Return the definitions in a folder over the events of a catalogue, or raise with all that is wrong with them."""
+    definitions, problems = load(read_directory(folder), catalogue)
     if definitions is None:
         errors = [str(problem) for problem in problems if problem.severity == "error"]
         raise OperatorError(

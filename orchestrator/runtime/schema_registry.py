@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,13 +55,13 @@ def schema_id(schema: Schema) -> int:
 
 
 class FileRegistry:
-    """Schemas from a directory, and their released versions from `released/*/` below it; ids are computed."""
+    """Schemas from a directory and its folders, with their released versions in `released/*/`; ids are computed."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         if not directory.is_dir():
             raise OperatorError(f"no directory {directory}: set ORCHESTRATOR_SCHEMAS to the schemas", exit_code=USAGE)
-        self._named = _read(sorted(directory.glob("*.avsc")))
+        self._named = {name: _parsed(file) for name, file in schema_files(directory).items()}
         released = [schema for folder in sorted(directory.glob("released/*/")) for schema in _read_all(folder)]
         self._by_id: dict[int, Schema] = {}
         for schema in (*self._named.values(), *released):
@@ -190,19 +190,22 @@ def _is_missing(error: Exception) -> bool:
     return getattr(error, "http_status_code", None) == 404
 
 
-def _read(files: Iterable[Path]) -> dict[str, Schema]:
-    found: dict[str, Schema] = {}
-    for file in files:
-        try:
-            found[file.stem] = fastavro.parse_schema(json.loads(file.read_text(encoding="utf-8")))
-        except Exception as error:  # fastavro raises many kinds
-            reason = " ".join(str(error).split())[:200]
-            raise OperatorError(f"{file} is not an Avro schema: {reason}", exit_code=USAGE) from None
-    return found
+def schema_files(directory: Path) -> dict[str, Path]:
+    """Return the schema files by name: `purchase_event`, and for one in a folder `telco/usage`."""
+    files = sorted((*directory.glob("*.avsc"), *directory.glob("*/*.avsc")))
+    return {file.relative_to(directory).with_suffix("").as_posix(): file for file in files}
 
 
 def _read_all(folder: Path) -> list[Schema]:
-    return list(_read(sorted(folder.glob("*.avsc"))).values())
+    return [_parsed(file) for file in sorted(folder.glob("*.avsc"))]
+
+
+def _parsed(file: Path) -> Schema:
+    try:
+        return fastavro.parse_schema(json.loads(file.read_text(encoding="utf-8")))
+    except Exception as error:  # fastavro raises many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise OperatorError(f"{file} is not an Avro schema: {reason}", exit_code=USAGE) from None
 
 
 def _plain(schema: Schema) -> Schema:

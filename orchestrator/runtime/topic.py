@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from orchestrator.definitions.catalogue import CATALOGUE, Catalogue, EventType
 from orchestrator.definitions.nodes import did_you_mean
 from orchestrator.runtime.errors import USAGE, OperatorError
 
@@ -30,7 +31,7 @@ class EventMapping:
     """Which schema fields carry an event's name, time, id and customer.
 
     `properties` maps the event's property to the schema field it comes from; None takes every other field under its own
-    name.
+    name. `names` are the events that definitions may ask for, `types` says of what type their properties are.
     """
 
     name: str | Always
@@ -39,6 +40,8 @@ class EventMapping:
     customer: str
     time_unit: str = "ms"
     properties: Mapping[str, str] | None = None
+    names: tuple[str, ...] = ()
+    types: Mapping[str, str] = field(default_factory=dict)
 
     def milliseconds(self, value: float) -> int:
         """Return the instant in milliseconds for a value of the time field."""
@@ -109,6 +112,16 @@ class Topics:
     def inputs(self) -> tuple[Topic, ...]:
         """What customers do: the firehose."""
         return self.by_role("input")
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The events that definitions may name: the built-in ones, and those that further inputs declare."""
+        return CATALOGUE.extended(
+            EventType(name, self.plain_name(topic.name), topic.events.types)
+            for topic in self.inputs
+            if topic.events is not None
+            for name in topic.events.names
+        )
 
     @property
     def references(self) -> tuple[Topic, ...]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from orchestrator.definitions import nodes
 from orchestrator.definitions.nodes import Node, Place, Problems, Scalar, did_you_mean
 from orchestrator.runtime.errors import USAGE, OperatorError
+from orchestrator.runtime.schema_registry import schema_files
 from orchestrator.runtime.topic import ROLES, SINGLE_ROLES, TIME_UNITS, Always, EventMapping, Topic, Topics
 from orchestrator.runtime.topic_configs import normalise
 
@@ -32,9 +34,12 @@ _TOPIC = (
     "config",
     "events",
 )
-_EVENTS = ("name", "time", "id", "customer", "properties")
+_EVENTS = ("name", "names", "time", "id", "customer", "properties", "types")
+_FILE = ("version", "extends", "defaults", "topics")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _NUMERIC = {"int", "long", "float", "double"}
+_PLAIN_TYPES = ("number", "money", "text", "truth", "instant")
+_DEEPEST = 8  # files that extend files
 
 SchemaFields = Mapping[str, Mapping[str, object]]
 """Per schema name, the type of every field."""
@@ -45,14 +50,9 @@ def load(path: Path, schemas: Path | None = None) -> Topics:
 
     With the directory of schemas, the names of schemas and of the fields events are read from are checked too.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        message = f"cannot read {path}: {reason}; set ORCHESTRATOR_TOPICS to a topics.yaml"
-        raise OperatorError(message, exit_code=USAGE) from error
     problems = Problems()
-    topics = parse_topics(text, str(path), problems, None if schemas is None else schema_fields(schemas))
+    known = None if schemas is None else schema_fields(schemas)
+    topics = parse_topics(_text(path), str(path), problems, known, _text)
     if topics is None:
         found = [str(problem) for problem in problems.sorted()]
         count = "one problem" if len(found) == 1 else f"{len(found)} problems"
@@ -60,54 +60,92 @@ def load(path: Path, schemas: Path | None = None) -> Topics:
     return topics
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        message = f"cannot read {path}: {reason}; set ORCHESTRATOR_TOPICS to a topics.yaml"
+        raise OperatorError(message, exit_code=USAGE) from error
+
+
 def schema_fields(directory: Path) -> SchemaFields:
     """Return the fields of every schema in a directory; a file that is not a record has none."""
     found: dict[str, Mapping[str, object]] = {}
-    for file in sorted(directory.glob("*.avsc")):
+    for name, file in schema_files(directory).items():
         try:
             fields = json.loads(file.read_text(encoding="utf-8"))["fields"]
-            found[file.stem] = {field["name"]: field["type"] for field in fields}
+            found[name] = {field["name"]: field["type"] for field in fields}
         except (OSError, ValueError, KeyError, TypeError):
-            found[file.stem] = {}
+            found[name] = {}
     return found
 
 
-def parse_topics(text: str, path: str, problems: Problems, schemas: SchemaFields | None = None) -> Topics | None:
-    """Return the topics of a text, or None after noting every problem."""
+def parse_topics(
+    text: str,
+    path: str,
+    problems: Problems,
+    schemas: SchemaFields | None = None,
+    open_file: Callable[[Path], str] | None = None,
+) -> Topics | None:
+    """Return the topics of a text, or None after noting every problem; `open_file` reads the file that it extends."""
     root = nodes.parse(text, path, problems)
     if root is None:
         return None
-    return _Reader(problems, schemas).read(root)
+    return _Reader(problems, schemas, open_file).read(root)
 
 
 class _Reader:
     """Decodes the node tree; a value that is wrong becomes a problem and a stand-in, so that reading goes on."""
 
-    def __init__(self, problems: Problems, schemas: SchemaFields | None) -> None:
+    def __init__(
+        self, problems: Problems, schemas: SchemaFields | None, open_file: Callable[[Path], str] | None = None
+    ) -> None:
         self.problems = problems
         self.schemas = schemas
+        self.open_file = open_file
 
     # --- the file ---------------------------------------------------------------------------------------------------
 
     def read(self, root: Node) -> Topics | None:
-        fields = self.mapping(root, "topics.yaml", ("version", "defaults", "topics"), required=("version", "topics"))
+        read, complete, _ = self.file(root, 0)
+        if complete and read:
+            self.check_whole(root.place, read)
+        return None if self.problems.errors else Topics(tuple(topic for _, topic in read))
+
+    def file(self, root: Node, depth: int) -> tuple[list[tuple[Place, Topic]], bool, Mapping[str, Node]]:
+        """Return a file's topics after those that it extends, whether all could be read, and the defaults."""
+        fields = self.mapping(root, "topics.yaml", _FILE, required=("version", "topics"))
         version = fields.get("version")
         if version is not None and self.text(version, "version") not in ("1", None):
             self.error(version, "T005", f"version '{self.text(version, 'version')}' is not known, this program reads 1")
-        defaults = self.mapping(fields["defaults"], "defaults", _DEFAULTS) if "defaults" in fields else {}
+        read, complete, defaults = self.extended(fields.get("extends"), depth)
+        if "defaults" in fields:
+            defaults = {**defaults, **self.mapping(fields["defaults"], "defaults", _DEFAULTS)}
         listed = fields.get("topics")
         if listed is not None and not isinstance(listed, nodes.Sequence):
             self.error(listed, "T003", "'topics' is a list, each item starting with '- topic: NAME'")
         items = listed.items if isinstance(listed, nodes.Sequence) else ()
-        read = [(item.place, self.topic(item, defaults)) for item in items]
-        topics = [(place, topic) for place, topic in read if topic is not None]
+        own = [(item.place, topic) for item in items if (topic := self.topic(item, defaults)) is not None]
         if isinstance(listed, nodes.Sequence) and not items:
             self.error(listed, "T002", "'topics' is empty: declare at least one input")
-        if len(topics) == len(items) and items:
-            self.check_whole(root.place, topics)
-        if self.problems.errors:
-            return None
-        return Topics(tuple(topic for _, topic in topics))
+        return [*read, *own], complete and len(own) == len(items), defaults
+
+    def extended(self, node: Node | None, depth: int) -> tuple[list[tuple[Place, Topic]], bool, Mapping[str, Node]]:
+        """Return what the file says that this one extends, named from where this one lies."""
+        name = self.text(node, "extends")
+        if node is None or not name or self.open_file is None:
+            return [], True, {}
+        path = Path(node.place.path).parent / name
+        if depth >= _DEEPEST:
+            self.error(node, "T007", f"'{name}' extends more than {_DEEPEST} files, or itself")
+            return [], False, {}
+        try:
+            root = nodes.parse(self.open_file(path), str(path), self.problems)
+        except OperatorError:
+            self.error(node, "T005", f"no file '{path}' that could be extended")
+            return [], False, {}
+        return ([], False, {}) if root is None else self.file(root, depth + 1)
 
     def topic(self, node: Node, defaults: Mapping[str, Node]) -> Topic | None:
         before = len(self.problems.found)
@@ -193,15 +231,48 @@ class _Reader:
         fields = self.mapping(node, "'events'", _EVENTS, required=("name", "time", "id", "customer"))
         known = self.fields_of(schema)
         time_field, unit = self.time(fields.get("time"), known)
+        name = self.event_name(fields.get("name"), known)
         mapping = EventMapping(
-            name=self.event_name(fields.get("name"), known),
+            name=name,
             time=time_field,
             id=self.field(fields.get("id"), "id", known),
             customer=self.field(fields.get("customer"), "customer", known),
             time_unit=unit,
             properties=self.properties(fields.get("properties"), known),
+            names=self.names(fields.get("names"), name),
         )
+        mapping = replace(mapping, types=self.types(fields.get("types"), mapping, known or {}))
         return mapping if len(self.problems.found) == before else None
+
+    def names(self, node: Node | None, name: str | Always) -> tuple[str, ...]:
+        if isinstance(name, Always):
+            if node is not None:
+                self.error(node, "T007", f"every event here is called '{name.name}': leave 'names' out")
+            return (name.name,)
+        if node is None:
+            return ()
+        if not isinstance(node, nodes.Sequence):
+            self.error(node, "T003", "'names' lists the events, write it like [data.used, data.used_up]")
+            return ()
+        return tuple(self.text(item, "names") or "" for item in node)
+
+    def types(self, node: Node | None, mapping: EventMapping, known: Mapping[str, object]) -> Mapping[str, str]:
+        """Return of what type each property is that definitions may ask for: as declared, else as the schema says."""
+        declared = {} if node is None else self.mapping(node, "'types'", self.properties_of(mapping, known))
+        words = {name: self.word(item, name, _PLAIN_TYPES) for name, item in declared.items()}
+        if not mapping.names:
+            if node is not None:
+                self.error(node, "T007", "'types' is about the events of 'names': say which there are")
+            return {}
+        fields = self.properties_of(mapping, known)
+        found = {name: words.get(name) or _type_of(known.get(field)) for name, field in fields.items()}
+        return {name: word for name, word in found.items() if word is not None}
+
+    def properties_of(self, mapping: EventMapping, known: Mapping[str, object]) -> Mapping[str, str]:
+        """Return the events' properties with the schema field that each comes from."""
+        if mapping.properties is not None:
+            return mapping.properties
+        return {name: name for name in known if name not in mapping.fields}
 
     def event_name(self, node: Node | None, known: Mapping[str, object] | None) -> str | Always:
         if isinstance(node, nodes.Mapping):
@@ -334,6 +405,19 @@ class _Reader:
 
 def _shape(node: Node) -> str:
     return "list" if isinstance(node, nodes.Sequence) else "set of fields"
+
+
+def _type_of(avro_type: object) -> str | None:
+    """Return of what type the values of an Avro type are in conditions, None for what cannot be asked for."""
+    if isinstance(avro_type, list):
+        return next((found for branch in avro_type if (found := _type_of(branch)) is not None), None)
+    if isinstance(avro_type, dict):
+        if avro_type.get("logicalType") == "timestamp-millis":
+            return "instant"
+        return "text" if avro_type.get("type") == "enum" else _type_of(avro_type.get("type"))
+    if avro_type in _NUMERIC:
+        return "number"
+    return {"string": "text", "boolean": "truth"}.get(str(avro_type))
 
 
 def _is_number(avro_type: object) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.cli.reading import events_of
 from orchestrator.definitions import values
 from orchestrator.definitions.codes import CODES
 from orchestrator.definitions.fields import ALL_KINDS, FAMILIES, KINDS, POLICY_SECTIONS, SECTIONS, TYPES, Field, Kind
@@ -95,7 +96,7 @@ class TestSchema:
     def test_accepts_the_pack(self, path: Path) -> None:
         """No red line under what is right."""
         if not path.name.endswith(".test.yaml"):
-            assert valid(json_schema(), yaml.safe_load(path.read_text(encoding="utf-8")))
+            assert valid(json_schema(events_of(path.parent)), yaml.safe_load(path.read_text(encoding="utf-8")))
 
     @pytest.mark.parametrize("name", ["unknown_field", "two_heads", "not_a_duration", "moment_without_lasts",
                                       "not_an_option", "unknown_event", "over_on_latest"])  # fmt: skip

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.reading import events_of
 from orchestrator.definitions.catalogue import CATALOGUE
 from orchestrator.definitions.load import TESTS, load
 from orchestrator.definitions.nodes import Problems
@@ -21,15 +22,17 @@ PACKS = sorted(path for path in Path("deploy/definitions").iterdir() if path.is_
 @pytest.mark.parametrize("pack", PACKS, ids=lambda path: path.name)
 def test_lints_without_a_warning(pack: Path) -> None:
     """What we ship is what we would want others to write."""
-    assert load(read_directory(pack))[1] == []
+    assert load(read_directory(pack), events_of(pack))[1] == []
 
 
 @pytest.mark.parametrize("pack", PACKS, ids=lambda path: path.name)
 def test_the_tests_of_a_pack_pass_and_name_each_of_its_moments(pack: Path) -> None:
     """They are its documentation: golden journeys, every moment in one of them."""
-    definitions, problems = load_folder(pack), Problems()
+    definitions, problems = load_folder(pack, events_of(pack)), Problems()
     texts = {path: text for path, text in read_directory(pack).items() if path.endswith(TESTS)}
-    scenarios = [s for path, text in texts.items() for s in parse_scenarios(text, path, definitions, problems)]
+    scenarios = [
+        s for path, text in texts.items() for s in parse_scenarios(text, path, definitions, problems, events_of(pack))
+    ]
 
     assert problems.sorted() == []
     assert [failure for scenario in scenarios for failure in run_scenario(scenario, definitions)] == []

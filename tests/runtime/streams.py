@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
+from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.compose import topics_of
 from orchestrator.runtime.connection import connect
+from orchestrator.runtime.intake import sources_of
 from orchestrator.runtime.outbox import Headers
 from orchestrator.runtime.partitioner import partition_of
 from orchestrator.runtime.record_reader import RecordReader
@@ -21,7 +23,8 @@ from orchestrator.runtime.settings import Settings, load
 from orchestrator.runtime.topic import Topics
 from orchestrator.runtime.topic_admin import apply
 from tests.builders import instant
-from tests.runtime.messages import INPUTS, ROOT
+from tests.runtime.messages import ROOT
+from tests.runtime.worker_process import EngineProcess
 
 RETAIL = ROOT / "deploy" / "definitions" / "retail"
 
@@ -60,7 +63,8 @@ class Stream:
         self._codec = Codec(FileRegistry(self.settings.schemas))
         self._barrier = self._codec.encoder(self.topics.clock)
         self._producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 8 << 20, "log_level": 2})
-        self._ends = {(topic, number): 0 for topic in INPUTS for number in range(partitions)}
+        self._inputs = [self.topics.plain_name(topic.name) for topic in sources_of(self.topics)]
+        self._ends = {(topic, number): 0 for topic in self._inputs for number in range(partitions)}
 
     @staticmethod
     def declared(bootstrap: str, prefix: str, partitions: int) -> Topics:
@@ -88,13 +92,32 @@ class Stream:
         self._ends[topic, partition] = place.offset + 1
         return place
 
+    def put(self, topic: str, key: bytes, value: bytes) -> None:
+        """Write one of many records to an input, without waiting until it is there."""
+        partition = partition_of(key, self.topics.partitions)
+        self._producer.produce(self.topics.prefix + topic, value, key, partition)
+        self._producer.poll(0)
+        self._ends[topic, partition] += 1
+
     def advance(self, at: str) -> None:
         """Say that everything up to an instant was written."""
+        self.advance_to(instant(at))
+
+    def advance_to(self, at: int) -> None:
+        """Say that everything up to an instant in milliseconds was written."""
+        assert self._producer.flush(20) == 0
         prefix = self.topics.prefix
         for number in range(self.topics.partitions):
-            ends = {prefix + topic: self._ends[topic, number] for topic in INPUTS}
-            value = self._barrier({"time": instant(at), "ends": ends, "horizon": None})
+            ends = {prefix + topic: self._ends[topic, number] for topic in self._inputs}
+            value = self._barrier({"time": at, "ends": ends, "horizon": None})
             self._produce("clock", number, str(number).encode(), value, None)
+
+    def reached(self, engine: EngineProcess, at: int) -> bool:
+        """Return whether an engine has come to an instant with all partitions, and committed it."""
+        page = engine.get("metrics")[1]
+        clocks = {sample.labels["partition"]: sample.value for family in text_string_to_metric_families(page)
+                  if family.name == "journey_clock_seconds" for sample in family.samples}  # fmt: skip
+        return len(clocks) == self.topics.partitions and all(clock >= at / 1000 for clock in clocks.values())
 
     def read(self, role: Callable[[Any], Any]) -> list[dict[str, Any]]:
         """Return the records of one of our topics, as in `stream.read(lambda topics: topics.decisions)`."""

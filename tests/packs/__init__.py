@@ -1,0 +1,1 @@
+"""Packs for other trades: their own inputs, declared by mapping only."""
