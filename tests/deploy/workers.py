@@ -22,16 +22,17 @@ from tests.kafka.workers import ROOT, Run, wait_for
 def history() -> tuple[Iterator[Arrival], int]:
     """Return two months of forty households and when they end; some of the clicks come from tomorrow or yesterday."""
     world = World(7, households=40, days=60)
+    return with_strays(world), world.ends_at
 
-    def arrivals() -> Iterator[Arrival]:
-        for number, (at, topic, key, record) in enumerate(world.stream()):
-            yield at, topic, key, record
-            if topic == "clickstream" and number % 100 == 0:
-                off = DAY if number % 200 else -DAY
-                stray = {"event_id": f"stray-{number}", "event_time": record["event_time"] + off}
-                yield at, topic, key, record | stray
 
-    return arrivals(), world.ends_at
+def with_strays(world: World) -> Iterator[Arrival]:
+    """Yield all that happens in a world, and for one click in a hundred another from tomorrow or yesterday."""
+    for number, (at, topic, key, record) in enumerate(world.stream()):
+        yield at, topic, key, record
+        if topic == "clickstream" and number % 100 == 0:
+            off = DAY if number % 200 else -DAY
+            stray = {"event_id": f"stray-{number}", "event_time": record["event_time"] + off}
+            yield at, topic, key, record | stray
 
 
 class Worker:
@@ -68,14 +69,19 @@ class Worker:
         """What it has printed."""
         return self._log.read_text(errors="replace")
 
-    def until(self, what: Callable[[], bool], name: str) -> None:
+    def kill(self) -> None:
+        """Kill it with SIGKILL."""
+        self._process.kill()
+        self._process.wait()
+
+    def until(self, what: Callable[[], bool], name: str, patience: float = 120) -> None:
         """Wait until something is so; that the worker ends before is an error."""
 
         def so() -> bool:
             assert self._process.poll() is None, self.log[-3000:]
             return what()
 
-        wait_for(so, name, 120)
+        wait_for(so, name, patience)
 
 
 def engine(run: Run, settings: Mapping[str, str]) -> Worker:
