@@ -106,7 +106,9 @@ def quiet_until(instant: int, quiet: QuietHours, zone: ZoneInfo) -> int | None:
 
 
 def period_of(instant: int, rotate: str) -> str:
-    """Return the hold-out period an instant belongs to, in UTC: 2017, 2017Q1 or 2017-01."""
+    """Return the hold-out period an instant belongs to, in UTC: 2017, 2017Q1, 2017-01, or always the same one."""
+    if rotate == "never":
+        return "always"
     moment = datetime.fromtimestamp(instant / 1000, UTC)
     if rotate == "yearly":
         return str(moment.year)

@@ -81,8 +81,8 @@ def _fire_until(step: Step, limit: int, not_before: int) -> None:
         for name in due_now:
             woken = wake_moment(step, name)
             over += woken.over
-            if woken.opened:
-                customer.decide_at = now
+            if woken.opened:  # rivals may be waited for
+                customer.decide_at = min(customer.decide_at, now + step.program.policy.collect_for)
                 if name in step.program.followers:  # what opens with it is decided with it
                     due_now += accompany(step, name)
         if customer.decide_at <= now:

@@ -24,6 +24,9 @@ class Reason(StrEnum):
     SLOT_HELD = "slot_held"
     """Another campaign's measurement window is still running for this customer."""
 
+    REST = "rest"
+    """The customer has some quiet after the last campaign, as the policy wishes."""
+
     NOT_ELIGIBLE = "not_eligible"
     """The campaign is not meant for this customer."""
 

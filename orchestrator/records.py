@@ -88,6 +88,7 @@ class Trigger(msgspec.Struct, frozen=True, gc=False):
     step: str = ""
     content: dict[str, str] = {}
     message_class: str = "marketing"
+    requested: tuple[str, ...] = ()
     offer: str = ""
     cost: int = 0
     cost_bp: int = 0

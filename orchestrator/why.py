@@ -24,6 +24,7 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.NONE_BETTER: "sending nothing was expected to earn more[ ({saw})]",
     Reason.OUTRANKED: "another campaign came first[: {saw}]",
     Reason.SLOT_HELD: "the slot was held[ by {saw}][ until {until}]",
+    Reason.REST: "some quiet after the last campaign[: {saw}][, until {until}]",
     Reason.NOT_ELIGIBLE: "not meant for this customer[: {saw}]",
     Reason.EXCLUDED: "it stays away for a time[ after {saw}][, until {until}]",
     Reason.NO_CONSENT: "the customer has not agreed to be written to[: {saw}]",

@@ -8,7 +8,7 @@ from orchestrator import reasons
 from orchestrator.reasons import Reason
 
 CLOSED_SET = (
-    "chosen control holdout none_better outranked slot_held not_eligible excluded no_consent suppressed cap "
+    "chosen control holdout none_better outranked slot_held rest not_eligible excluded no_consent suppressed cap "
     "quiet_hours sku_cap too_old expired cancelled stopped already_answered unknown_value no_definition"
 )
 

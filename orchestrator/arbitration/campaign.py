@@ -120,6 +120,10 @@ class Campaign:
         """Whether it needs no slot and is under no cap: a transactional or legal message."""
         return self.message_class != "marketing"
 
+    def send_of(self, step: str) -> Send:
+        """Return what the sender is asked for in a step of the series, or in the one message there is."""
+        return next((one.send for one in self.series if one.name == step), self.send)
+
     def step_after(self, name: str) -> SeriesStep | None:
         """Return the step that follows another, None when that was the last or is in the series no more."""
         names = [step.name for step in self.series]

@@ -152,6 +152,15 @@ def _slot(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> 
     return Finding(passed=False, saw=window.campaign, retry_at=window.end + s.program.order_disorder)
 
 
+def _rest(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> Finding | None:  # noqa: ARG001
+    rest = s.program.policy.rest
+    if not rest or not s.customer.closed:
+        return None
+    last = s.customer.closed[-1]
+    saw = f"{last.campaign} ended {readable(s.now - last.end, 'duration')} ago"
+    return Finding(last.end + rest <= s.now, saw, last.end + rest)
+
+
 def _caps(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> Finding | None:  # noqa: ARG001
     counted: list[str] = []
     reached: list[tuple[int, str]] = []
@@ -229,6 +238,7 @@ _CHECKS = (
     (Reason.NO_CONSENT, _consent),
     (Reason.HOLDOUT, _holdout),
     (Reason.SLOT_HELD, _slot),
+    (Reason.REST, _rest),
     (Reason.CAP, _caps),
     (Reason.QUIET_HOURS, _quiet_hours),
     (Reason.NOT_ELIGIBLE, _audience),

@@ -33,6 +33,8 @@ class Policy:
     metric: str = "margin"
     assumed_margin_bp: int = 3_000
     amend_for: int = 60 * DAY
+    rest: int = 0
+    collect_for: int = 0
     method: str = "priority"
     holdout_bp: int = 0
     holdout_rotate: str = "quarterly"

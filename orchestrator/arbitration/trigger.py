@@ -20,6 +20,7 @@ def trigger_of(step: Step, answered: Answered, window_until: int, action: str, o
     """Return the trigger that answers a moment, or takes that answer back; `of_series` is the step of a series."""
     moment = step.program.find(answered.moment)
     key_name = None if moment is None else moment.key
+    campaign = step.program.campaigns.get(answered.campaign)
     running = step.customer.window
     window = running if running is not None and running.decision_id == answered.decision_id else None
     return Trigger(
@@ -39,6 +40,7 @@ def trigger_of(step: Step, answered: Answered, window_until: int, action: str, o
         action=action,
         step=of_series,
         content={} if key_name is None else {key_name: answered.key},
+        requested=() if campaign is None else campaign.send_of(of_series).content,
         offer="" if window is None else window.offer,
         cost=0 if window is None else window.cost,
         cost_bp=0 if window is None else window.cost_bp,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.definitions.content import CONTENT
 from orchestrator.features import PER_LINE_KEYS
 from orchestrator.rhythm import STAGES
 
@@ -440,9 +441,12 @@ _CAMPAIGNS = (
               "{ start: 15%, floor: 5% }", required=True, kind="control", low="1%", high="90%"),
         Field("cap", "object", "At most so many messages about one product, to all customers together.",
               "{ total: 200, per: sku, over: 1h }", kind="shared_cap"),
+        Field("on_change", "choice", "What becomes of a running campaign when its definition is changed: its window "
+              "ends as it was decided, the steps of a series follow the change.", "follow", default="follow",
+              options=("follow",), planned=("pin",)),
         Field("leads_to", "name", "The campaigns that somebody who responded becomes eligible for.",
               "[cross_sell_discovery]", many=True),
-    ), planned=("stop_when", "series", "recheck_before_send", "on_change")),
+    ), planned=("stop_when", "series", "recheck_before_send")),
     Kind("shared_cap", "At most so many messages in a time, whoever gets them. Every partition has a fixed "
          "share of the total, so that it is never exceeded; where the total is below their number, some have none.", (
         Field("total", "count", "How many.", "200", required=True, low="1", high="100000"),
@@ -468,7 +472,8 @@ _CAMPAIGNS = (
     Kind("send", "What the sender is asked for.", (
         Field("channel", "name", "Through which channel.", "email", required=True),
         Field("template", "name", "Which template the sender fills.", "cart_rescue", required=True),
-        Field("with", "name", "Content that the sender is asked to put in.", "[cart_lines, recommended]", many=True),
+        Field("with", "choice", "Content that the sender is asked to put in.", "[cart_lines, recommended]", many=True,
+              options=tuple(CONTENT)),
         Field("purpose", "name", "The purpose that the customer must have agreed to.", "marketing",
               default="marketing"),
     )),
@@ -515,7 +520,8 @@ _POLICY = (
               options=("transactional", "legal")),
         Field("interrupt", "choice", "Whether something much better may cut in.", "never", default="never",
               options=("never",), later=True),
-        Field("rest", "duration", "Quiet time after each campaign.", "0d", default="0d", high="365d"),
+        Field("rest", "duration", "Quiet time after each campaign's window, which is measured without it.", "0d",
+              default="0d", high="365d"),
     )),
     Kind("choose", "When several campaigns are possible at once.", (
         Field("method", "choice", "How one is chosen: the highest priority.", "priority", default="priority",
@@ -526,7 +532,8 @@ _POLICY = (
         Field("none_is_an_option", "truth", "Whether sending nothing may win.", "true"),
         Field("explore", "object", "The share of decisions that try something else, to learn.",
               "{ start: 5%, floor: 1% }", kind="explore"),
-        Field("collect_for", "duration", "How long to wait for rivals.", "0s", high="1d"),
+        Field("collect_for", "duration", "How long a moment that has opened waits for rivals before one is chosen.",
+              "0s", default="0s", high="1d"),
         Field("cold_start", "choice", "How one is chosen before there is evidence.", "priority",
               options=("priority",)),
     )),
@@ -542,7 +549,7 @@ _POLICY = (
     Kind("holdout", "Customers nobody writes to, to know what all of it is worth.", (
         Field("share", "percentage", "How many.", "5%", required=True, high="50%"),
         Field("rotate", "choice", "When others take their turn.", "quarterly", default="quarterly",
-              options=("monthly", "quarterly", "yearly"), planned=("never",)),
+              options=("monthly", "quarterly", "yearly", "never")),
     )),
     Kind("contact", "When and how often anybody may be written to.", (
         Field("consent", "choice", "Nobody is written to who has not agreed.", "required", default="required",

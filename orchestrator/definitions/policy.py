@@ -14,7 +14,6 @@ _DEFAULTS = Policy()
 def build_policy(sections: Mapping[str, Record], problems: Problems) -> Policy | None:
     """Return the policy that the sections describe, or None if anything is wrong with one; only `holdout` may lack."""
     mark = len(problems.found)
-    _check_rest(sections["one_at_a_time"], problems)
     _check_choose(sections["choose"], problems)
     _check_quiet_hours(sections["contact"].get("quiet_hours", Record), problems)
     _check_time(sections["time"], problems)
@@ -28,6 +27,8 @@ def build_policy(sections: Mapping[str, Record], problems: Problems) -> Policy |
         metric=program.need("metric", Word).text,
         assumed_margin_bp=program.need("assumed_margin", int),
         amend_for=program.need("amend_for", int),
+        rest=sections["one_at_a_time"].need("rest", int),
+        collect_for=sections["choose"].need("collect_for", int),
         method=sections["choose"].need("method", Word).text,
         holdout_bp=0 if holdout is None else holdout.need("share", int),
         holdout_rotate=_DEFAULTS.holdout_rotate if holdout is None else holdout.need("rotate", Word).text,
@@ -46,15 +47,9 @@ def _cap(record: Record) -> Cap:
     return Cap(record.need("max", int), record.need("per", int), None if channel is None else channel.text)
 
 
-def _check_rest(section: Record, problems: Problems) -> None:
-    # Politeness that is silently not kept would be worse than none.
-    if section.get("rest", int):
-        problems.error(section.at("rest"), "E050", "not supported yet: 'rest' other than 0d")
-
-
 def _check_choose(section: Record, problems: Problems) -> None:
     for name, place in section.places.items():
-        if name != "method" and name in section.values:
+        if name not in ("method", "collect_for") and name in section.values:
             problems.warn(place, "W003", f"'{name}' has no effect under `method: priority`")
 
 

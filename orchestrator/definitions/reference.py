@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.definitions.catalogue import CATALOGUE, Catalogue
 from orchestrator.definitions.codes import CODES
+from orchestrator.definitions.content import CONTENT
 from orchestrator.definitions.fields import (
     FAMILIES,
     KINDS,
@@ -57,6 +58,9 @@ def _lines(catalogue: Catalogue) -> Iterator[str]:
     for event in catalogue.events.values():
         properties = ", ".join(f"`{name}` ({kind})" for name, kind in event.properties.items())
         yield f"| `{event.name}` | `{event.topic}` | {properties} |"
+    yield from ("", "## Content", "", "What `with` may ask the sender for; the sender knows or looks up its value.", "")
+    yield from ("| content | Avro type | what it is |", "|---|---|---|")
+    yield from (f"| `{name}` | `{kind}` | {description} |" for name, (kind, description) in CONTENT.items())
     yield from ("", "## Problems", "", "| code | what it means |", "|---|---|")
     yield from (f"| {code} | {meaning} |" for code, meaning in CODES.items())
 

@@ -18,6 +18,7 @@ SHORT: Mapping[Reason, str] = {
     Reason.EXCLUDED: "customer left out",
     Reason.NO_CONSENT: "no consent",
     Reason.SUPPRESSED: "suppressed",
+    Reason.REST: "some quiet after the last campaign",
     Reason.CAP: "enough messages for now",
     Reason.QUIET_HOURS: "quiet hours",
     Reason.SKU_CAP: "enough people told",

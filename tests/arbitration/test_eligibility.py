@@ -181,3 +181,53 @@ def test_an_unknown_audience_fails_closed() -> None:
 
     candidate = last_candidates(shop)["cart_rescue"]
     assert (candidate.reason, candidate.retry_at) == ("unknown_value", instant("1d 10:00"))
+
+
+def test_some_quiet_after_each_campaign() -> None:
+    """Its measurement has ended; the next one comes when the rest is over, for the control group too."""
+    for control_bp in (0, 10_000):
+        short = campaign("cart_rescue", "abandoned_cart", window=HOUR, control_bp=control_bp)
+        shop = simulation(program(rules=policy(rest=5 * HOUR), campaigns=[short]))
+        shop.feed(cart_add("09:00"), cart_add("12:00", cart="c2"))
+        shop.advance(instant("15:59:59"))
+        assert reasons(shop)[1:] == ["rest"]
+        assert last_candidates(shop)["cart_rescue"].saw == "cart_rescue ended 2h ago"
+        assert shop.outcomes[0].window_until == instant("11:00")
+
+        shop.advance(instant("16:00"))
+        assert reasons(shop)[2:] == [reasons(shop)[0]]
+
+
+def test_rivals_are_waited_for() -> None:
+    """A moment that opens within the time takes part in the decision; who comes first is no better."""
+    first, second = campaign("first", "abandoned_cart"), campaign("second", "birthday_week", priority=90)
+    for wait, winner in ((0, "first"), (HOUR, "second")):
+        shop = simulation(program(rules=policy(collect_for=wait), campaigns=[first, second]), known=False)
+        shop.feed(profile(born="1980-03-07"), cart_add("07:30"))  # the birthday week begins at nine
+        shop.advance(instant("1d 00:00"))
+
+        assert [trigger.campaign for trigger in shop.triggers] == [winner]
+        assert shop.triggers[0].decided_at == instant("08:30") + wait
+
+
+def test_a_moment_that_ends_while_rivals_are_waited_for_is_not_answered() -> None:
+    """The decision is taken on what is true then."""
+    shop = simulation(program(rules=policy(collect_for=HOUR)))
+    shop.feed(cart_add("07:30"), order("09:00"))
+    shop.advance(instant("1d 00:00"))
+
+    assert reasons(shop) == ["closing: cancelled"]
+
+
+def test_a_hold_out_that_does_not_rotate() -> None:
+    """The same people in every period."""
+    shop = simulation(program(rules=policy(holdout_bp=5_000, holdout_rotate="never")))
+    for name in (f"customer-{number}" for number in range(100)):
+        shop.feed(profile("08:00", name), cart_add("09:00", customer=name))
+        shop.feed(cart_add("2018-04-01T09:00", cart="c2", customer=name))
+    shop.advance(instant("2018-04-02T00:00"))
+
+    held = [decision.customer_id for decision in shop.decisions if decision.arm == "holdout"]
+    assert len(held) == 2 * len(set(held))
+    assert all(held.count(name) == 2 for name in held)
+    assert 30 <= len(held) // 2 <= 70
