@@ -16,6 +16,7 @@ from orchestrator.moments.rules import (
     Calendar,
     During,
     EventMatch,
+    Launch,
     Membership,
     Moment,
     Sequence,
@@ -177,8 +178,7 @@ class Program:
         for moment in self.moments.values():
             for match in (*_starts(moment), *self._ends(moment)):
                 names.update(match.events)
-            if isinstance(moment.shape, Around):
-                names.update(self.features[moment.shape.date].events)
+            names.update(self._dated_by(moment))
         for campaign in self.campaigns.values():
             names.update(self._followed[campaign.name], *(match.events for match in campaign.on))
         return names
@@ -194,8 +194,8 @@ class Program:
             if isinstance(shape, Absence):
                 starts = event in shape.starts_on.events
                 restarts = shape.restarts_on is not None and event in shape.restarts_on.events
-            elif isinstance(shape, Around):
-                starts = restarts = event in self.features[shape.date].events
+            elif isinstance(shape, Around | Launch):
+                starts = restarts = event in self._dated_by(moment)
             elif isinstance(shape, Total | Sequence):
                 starts = any(event in match.events for match in _starts(moment))
             if starts or restarts or ends:
@@ -214,6 +214,13 @@ class Program:
         anew = host.shape.restarts_on if isinstance(host.shape, Absence) else None
         again = () if anew is None else (EventMatch(anew.events, host.key),)
         return (*_ends(host), *again, *own)
+
+    def _dated_by(self, moment: Moment) -> tuple[str, ...]:
+        """Return the events that may set the date around which a moment is."""
+        shape = moment.shape
+        if isinstance(shape, Around):
+            return self.features[shape.date].events
+        return self.features[shape.feature].events if isinstance(shape, Launch) else ()
 
     def _events_asked(self, moment: Moment) -> frozenset[str]:
         """Return the events that change what a moment's condition asks for, directly or through segments."""
@@ -238,8 +245,7 @@ class Program:
         if isinstance(moment.shape, Calendar | During | Membership):
             return 0
         names = {name for match in (*_starts(moment), *_ends(moment)) for name in match.events}
-        if isinstance(moment.shape, Around):
-            names.update(self.features[moment.shape.date].events)
+        names.update(self._dated_by(moment))
         return max((self._topic_disorder(name) for name in names), default=0)
 
     def _topic_disorder(self, event: str) -> int:

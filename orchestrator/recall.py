@@ -19,8 +19,9 @@ from orchestrator.customer import OPEN, WAITING, Answered, Customer, Instance, W
 from orchestrator.engine import observe
 from orchestrator.events import FOREVER, Event
 from orchestrator.measurement import SLOT, hold_slot
+from orchestrator.moments.launches import await_launches, launch_is_over
 from orchestrator.moments.lifecycle import arm, leave, look_at_all_stock, schedule
-from orchestrator.moments.rules import Absence, Calendar, During, Membership, Moment
+from orchestrator.moments.rules import Absence, Calendar, During, Launch, Membership, Moment
 from orchestrator.moments.watch import accompany, renew_membership
 from orchestrator.program import Program
 from orchestrator.quotas import Quotas
@@ -173,6 +174,8 @@ def _open(step: Step, candidate: Candidate, at: int) -> None:
     instances = customer.instances(moment.name)
     if isinstance(moment.shape, Calendar) and candidate.moment_key not in instances:
         arm(step, moment, at)
+    if isinstance(moment.shape, Launch):
+        await_launches(step, moment, at)
     instance = instances.get(candidate.moment_key)
     if instance is None and isinstance(moment.shape, Membership):
         until = FOREVER if moment.lasts is None else opened + moment.lasts
@@ -198,6 +201,8 @@ def _is_same(moment: Moment, instance: Instance, opened: int) -> bool:
     """Return whether a waiting instance is the one that opened then."""
     if isinstance(moment.shape, Calendar):
         return True  # the year is its key
+    if isinstance(moment.shape, Launch):
+        return opened < instance.until
     if moment.pick_one is not None or isinstance(moment.shape, During):
         return instance.due <= opened < instance.until
     return instance.due == opened
@@ -268,6 +273,8 @@ def _let_go_of_the_past(step: Step, moment: Moment, clock: int) -> None:
     """Drop what was due by now: it would be in our records had it opened."""
     customer = step.customer
     instances = customer.instances(moment.name)
+    if isinstance(moment.shape, Launch):
+        await_launches(step, moment, clock)
     disorder = step.program.disorder[moment.name]
     pick_from = -FOREVER
     if moment.pick_one is not None:
@@ -284,6 +291,8 @@ def _let_go_of_the_past(step: Step, moment: Moment, clock: int) -> None:
         del instances[key]
         if isinstance(moment.shape, Calendar):
             customer.years[moment.name] = max(int(key), customer.years.get(moment.name, 0))
+        elif isinstance(moment.shape, Launch):
+            launch_is_over(customer, moment, key, instance.started)
     if isinstance(moment.shape, Calendar):
         arm(step, moment, clock)
     if isinstance(moment.shape, During | Membership):

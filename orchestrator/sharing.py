@@ -16,7 +16,7 @@ from typing import Any
 from orchestrator.conditions import Condition, InSegment, Read
 from orchestrator.customer import Customer
 from orchestrator.features import Feature
-from orchestrator.moments.rules import Around, During, Membership, Moment, Sequence, Silence, Total
+from orchestrator.moments.rules import Around, During, Launch, Membership, Moment, Sequence, Silence, Total
 
 MARK = "="
 """What a name begins with that is made from content; no definition may begin with it."""
@@ -30,6 +30,7 @@ _REFERS: dict[type, str] = {
     Feature: "of",
     Silence: "of",
     Around: "date",
+    Launch: "feature",
     Total: "feature",
     Sequence: "first_per",
     During: "moment",

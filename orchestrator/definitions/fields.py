@@ -369,11 +369,15 @@ _MOMENTS = (
         Field("max", "duration", "At most this long.", "365d", required=True, low="1m", high="3650d"),
     )),
     Kind("around", "A window around a date.", (
-        Field("date", "name", "The feature that is the date.", "reorder_due", required=True, planned=("product.",)),
+        Field("date", "name", "The feature that is the date, or product.launch_at: when the next product of a category "
+              "goes on sale. That is looked up once a day for who bought of that category: `only_if` says within which "
+              "time, bought_within(category, 90d).", "reorder_due", required=True, options=("product.launch_at",)),
         Field("from", "offset", "When the window begins: before (-) or after (+) the date.", "-5d", required=True,
               low="-365d", high="365d"),
         Field("to", "offset", "When it ends.", "+3d", required=True, low="-365d", high="365d"),
-    ), planned=("matching",)),
+        Field("matching", "choice", "With product.launch_at: products of which category; the moment's own key.",
+              "category", options=("category",)),
+    )),
     Kind("calendar", "Days around a yearly date.", (
         Field("date", "profile", "The date on the customer's profile.", "profile.birth_date", required=True),
         Field("repeats", "choice", "How often it comes.", "yearly", default="yearly", options=("yearly",),

@@ -17,7 +17,7 @@ from orchestrator.events import DAY
 from orchestrator.features import Feature
 from orchestrator.moments.detect import MAX_INSTANCES
 from orchestrator.moments.progress import MAX_KEYS
-from orchestrator.moments.rules import Around, Calendar, Membership, Moment, Sequence
+from orchestrator.moments.rules import Around, Calendar, Launch, Membership, Moment, Sequence
 from orchestrator.moments.stock import MAX_LOOKS, MAX_SKUS
 from orchestrator.program import Definitions
 from orchestrator.rhythm import TIMES_KEPT
@@ -132,6 +132,9 @@ def _moment(moment: Moment) -> tuple[int, int]:
         if moment.shape.then is not None:
             looks = _keyed([[_NOW, _NOW]], _FEW_KEYS), _keyed([[_NOW, _NOW]] * MAX_LOOKS, MAX_SKUS, _UUID)
             sizes = [size + _named(f"{moment.name}.looks", state) for size, state in zip(sizes, looks, strict=True)]
+    if isinstance(moment.shape, Launch):
+        launches = _keyed(_NOW, 1), _keyed(_NOW, 100, _UUID)
+        sizes = [size + _named(f"{moment.name}.launches", state) for size, state in zip(sizes, launches, strict=True)]
     if isinstance(moment.shape, Around):  # one instance waits for every key that has a date
         sizes[0] += (_FEW_KEYS - _UNDER_WAY) * len(_encode(Instance(0, _NOW, _NOW, _NOW)))
     return sizes[0], sizes[1]

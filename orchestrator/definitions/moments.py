@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from orchestrator.conditions import Condition
+from orchestrator.conditions import Age, Compare, Condition, Expression, Literal, Read, walk
 from orchestrator.definitions.catalogue import Catalogue
-from orchestrator.definitions.expressions import ANY, Declared, Scope, compile_condition
+from orchestrator.definitions.expressions import ANY, BOUGHT, Declared, Scope, compile_condition
 from orchestrator.definitions.features import check_carried, check_key
 from orchestrator.definitions.nodes import Problems, Scalar, did_you_mean
 from orchestrator.definitions.records import Property, Record, Word, clean
@@ -20,6 +20,7 @@ from orchestrator.moments.rules import (
     Calendar,
     During,
     EventMatch,
+    Launch,
     Membership,
     Moment,
     PickOne,
@@ -53,7 +54,7 @@ class MomentBuilder:
         if record.kind.head == "during" and host is None:
             kept_per = ANY
         only_if = self._check(record, kept_per)
-        shape = self._shape(record, kept_per)
+        shape = self._shape(record, kept_per, only_if)
         if not record.sound or shape is None or not clean(self.problems, mark):
             return None
         lasts = record.need("lasts", int)
@@ -75,8 +76,10 @@ class MomentBuilder:
             return match_of(ending)
         return EventMatch((STOCK,), "sku", state_of(ending, key, self.problems))
 
-    def _shape(self, record: Record, key: str | None) -> Shape | None:
+    def _shape(self, record: Record, key: str | None, only_if: Condition | None) -> Shape | None:
         head = record.kind.head
+        if _is_launch(record):
+            return self._launch(record, only_if) if record.sound else None
         if head in _SHAPES:
             return _SHAPES[head](record) if record.sound else None
         if head == "during":
@@ -95,6 +98,19 @@ class MomentBuilder:
         if head == "sequence":
             return builder.sequence(record)
         return builder.either_order(record) if head == "either_order" else builder.total(record)
+
+    def _launch(self, record: Record, only_if: Condition | None) -> Shape | None:
+        around = record.need("around", Record)
+        if only_if is None and "only_if" in record.places:
+            return None
+        bought = (
+            [] if only_if is None else [within for node in walk(only_if.expression) if (within := _bought_within(node))]
+        )
+        if not bought:
+            place, example = around.at("date"), 'only_if: "bought_within(category, 90d)"'
+            self.problems.error(place, "E011", f"nothing says whom a launch concerns, write it like {example}")
+            return None
+        return Launch(f"{BOUGHT}category", max(bought), around.need("from", int), around.need("to", int))
 
     def _host(self, record: Record, hosts: Mapping[str, Moment | None], names: Collection[str]) -> Moment | None:
         word = record.get("during", Word)
@@ -175,6 +191,12 @@ class MomentBuilder:
             self.problems.error(rhythm.at("max"), "E051", "'max' is shorter than 'min'")
 
     def _check_around(self, record: Record, around: Record) -> None:
+        if _is_launch(record):
+            self._check_launch(record, around)
+            self._check_window(around)
+            return
+        if "matching" in around.places:
+            self.problems.error(around.at("matching"), "E044", "'matching' goes with `date: product.launch_at`")
         date, key = self._declared(around, "date"), record.get("key", Word)
         if date is not None and date.type not in ("instant", ANY):
             self.problems.error(
@@ -185,6 +207,18 @@ class MomentBuilder:
                 around.at("date"), "E044", f"this feature is kept per {date.key}, the moment per {key.text}"
             )  # fmt: skip
         self._check_window(around)
+
+    def _check_launch(self, record: Record, around: Record) -> None:
+        key = record.get("key", Word)
+        if key is not None and key.text != "category":
+            self.problems.error(key.place, "E044", "a launch is of a category, write key: category")
+        if "matching" not in around.places:
+            self.problems.error(
+                around.place, "E011", "'around' has no 'matching', write it like matching: category"
+            )  # fmt: skip
+        for name in ("unless", "pick_one"):
+            if name in record.places:
+                self.problems.error(record.at(name), "E015", f"'{name}' does not go with `date: product.launch_at`")
 
     def _check_calendar(self, record: Record, calendar: Record) -> None:  # noqa: ARG002 - one shape for all checks
         self._check_window(calendar)
@@ -203,6 +237,19 @@ class MomentBuilder:
             near = did_you_mean(word.text, self.features)
             self.problems.error(word.place, "E043", f"unknown feature '{word.text}'{near}")
         return self.features.get(word.text)
+
+
+def _is_launch(record: Record) -> bool:
+    around = record.get("around", Record)
+    return around is not None and around.texts("date") == ("product.launch_at",)
+
+
+def _bought_within(node: Expression) -> int:
+    """Return within which time a node asks for something bought of a category, 0 if it does not."""
+    match node:
+        case Compare("<=", Age(Read("feature", name)), Literal(int(length))) if name == f"{BOUGHT}category":
+            return length
+    return 0
 
 
 def _absence(record: Record) -> Absence:

@@ -201,6 +201,8 @@ class Reader:
             return self._profile(scalar)
         if known.type in ("condition", "amount"):
             return scalar
+        if known.type == "name" and scalar.text in known.options:
+            return Word(scalar.text, scalar.place)
         value = PARSERS["money" if known.type == "costs" else known.type](scalar, self.problems)
         if known.type == "name" and isinstance(value, str):
             return Word(value, scalar.place)

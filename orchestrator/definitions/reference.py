@@ -78,7 +78,9 @@ def _kind(kind: Kind) -> Iterator[str]:
 
 
 def _type(known: Field) -> str:
-    words = [", ".join(f"`{option}`" for option in known.options) if known.options else known.type]
+    words = [", ".join(f"`{option}`" for option in known.options)] if known.options else [known.type]
+    if known.type == "name" and known.options:
+        words.append(known.type)
     if known.kind:
         words = [f"fields of {known.kind}"] + ([] if known.type == "object" else words)
     return " or ".join(words) + (", or a list" if known.many else "")
@@ -156,6 +158,8 @@ def _field(known: Field, catalogue: Catalogue) -> Schema:
 
 
 def _plain(known: Field, catalogue: Catalogue) -> Schema:
+    if known.type == "name" and known.options:
+        return {"anyOf": [{"enum": list(known.options)}, {"type": "string", "pattern": _PATTERNS["name"]}]}
     if known.type == "choice":
         return {"enum": list(known.options)}
     if known.type == "event":

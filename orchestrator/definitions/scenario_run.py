@@ -18,7 +18,7 @@ from orchestrator.customer import OPEN, Customer, Window
 from orchestrator.definitions.scenarios import Expect, Given, Scenario
 from orchestrator.events import DAY, FOREVER, PROFILE, Event
 from orchestrator.measurement import SLOT
-from orchestrator.moments.rules import Calendar
+from orchestrator.moments.rules import Calendar, Launch
 from orchestrator.program import Definitions, Program
 from orchestrator.records import EndedMoment
 from orchestrator.reference import Reference, product_of
@@ -143,8 +143,8 @@ class ScenarioRun:
     def _moment(self, customer: str, expect: Expect) -> Iterator[str]:
         """Yield the states of a moment's instances at the instant, newest last."""
         name, at = expect.moment or "", expect.at
-        # A calendar moment waits for its date from the day the profile is known; it starts when it opens.
-        starts = not isinstance(self.program.definitions.moments[name].shape, Calendar)
+        # A date is waited for from the day it is known; its moment starts when it opens.
+        starts = not isinstance(self.program.definitions.moments[name].shape, Calendar | Launch)
         for ended, ended_at in self._ended(customer, name):
             if expect.key not in (None, ended.moment_key) or (starts and ended.started_at > at):
                 continue

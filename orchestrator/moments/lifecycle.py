@@ -9,8 +9,20 @@ from orchestrator.customer import OPEN, WAITING, Customer, Instance
 from orchestrator.events import FOREVER, STOCK, Event
 from orchestrator.features import EventView
 from orchestrator.moments.detect import end_instances, ended, look_at, start_instance
+from orchestrator.moments.launches import await_launches, launch_is_over, next_look_for_launches
 from orchestrator.moments.progress import follow
-from orchestrator.moments.rules import Absence, Around, Calendar, During, Membership, Moment, Sequence, Silence, Total
+from orchestrator.moments.rules import (
+    Absence,
+    Around,
+    Calendar,
+    During,
+    Launch,
+    Membership,
+    Moment,
+    Sequence,
+    Silence,
+    Total,
+)
 from orchestrator.moments.stock import forget_looks, look_at_product, look_at_stock, looked_at
 from orchestrator.moments.wake import Waking, Woken, may_pick_from, wake, wake_and_pick
 from orchestrator.moments.watch import cross, next_look
@@ -42,7 +54,10 @@ def move(step: Step, role: Role, event: Event) -> list[EndedMoment]:
             continue
         if instances:
             there = list(instances) if keys is None else keys
+            known = dict(instances) if isinstance(moment.shape, Launch) else {}
             over += end_instances(moment, instances, there, event.time, event.name)
+            for key in known.keys() - instances.keys():
+                launch_is_over(step.customer, moment, key, known[key].started)
         if isinstance(moment.shape, Sequence):
             _break_off(step, moment, keys, event.time)
         elif isinstance(moment.shape, Absence):
@@ -76,6 +91,8 @@ def wake_moment(step: Step, name: str) -> Woken:
         lambda condition, key: step.holds(condition, moment, key),
         customer.picked.get(name, -FOREVER) + moment.at_most_every if moment.at_most_every else -FOREVER,
     )
+    if isinstance(moment.shape, Launch):
+        await_launches(step, moment, now)
     if isinstance(moment.shape, Membership):
         undone = cross(step, moment, customer.fires[name])
         woken = wake(moment, instances, waking)
@@ -139,13 +156,14 @@ def schedule(step: Step, moment: Moment, at: int) -> None:
     customer = step.customer
     instances = customer.instances(moment.name)
     watched = isinstance(moment.shape, WATCHED)
-    if not instances and not watched:
+    daily = next_look_for_launches(step, moment, at) if isinstance(moment.shape, Launch) else FOREVER
+    if not instances and not watched and daily == FOREVER:
         customer.fires.pop(moment.name, None)
         return
     pick_from = -FOREVER
     if moment.pick_one is not None:
         pick_from = may_pick_from(moment, instances, customer.picked.get(moment.name))
-    look = look_at(moment, instances, step.program.disorder[moment.name], pick_from)
+    look = min(look_at(moment, instances, step.program.disorder[moment.name], pick_from), daily)
     if watched:
         asked = customer.fires.get(moment.name, FOREVER)  # by an event that is taken in just now
         look = min(look, next_look(step, moment, at), asked if asked > customer.now else FOREVER)
@@ -161,6 +179,8 @@ def leave(step: Step, moment: Moment, over: EndedMoment, at: int = FOREVER) -> N
     if isinstance(moment.shape, Calendar):
         years = step.customer.years
         years[moment.name] = max(int(over.moment_key), years.get(moment.name, 0))
+    elif isinstance(moment.shape, Launch):
+        launch_is_over(step.customer, moment, over.moment_key, over.started_at)
     else:
         # A late purchase between start and opening begins another silence, a late item belongs to the cart as it was.
         until = over.opened_at if isinstance(moment.shape, Absence) else over.started_at
@@ -175,6 +195,9 @@ def _start(step: Step, role: Role, event: Event, instances: dict[str, Instance],
     moment, shape, time, changed = role.moment, role.moment.shape, event.time, False
     if isinstance(shape, Sequence) and shape.then is not None:
         _look(step, moment, event)
+        return True
+    if isinstance(shape, Launch):
+        await_launches(step, moment, max(time, step.customer.now))
         return True
     reached = isinstance(shape, REACHED)
     for key in ("",) if moment.key is None else step.keys(event, moment.key):

@@ -61,6 +61,19 @@ class Around:
 
 
 @dataclass(frozen=True, slots=True)
+class Launch:
+    """A window around the next launch of a product, one per category: [launch + start, launch + end).
+
+    `feature` keeps when the customer bought last in each category; it concerns who did so `bought_within` a time.
+    """
+
+    feature: str
+    bought_within: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Calendar:
     """A yearly date on the customer's own clock: from day `start` at `minute` to the end of day `end`, around it."""
 
@@ -139,7 +152,7 @@ class PickOne:
     at_most_every: int
 
 
-Shape = Absence | Silence | Around | Calendar | Total | Sequence | During | Membership
+Shape = Absence | Silence | Around | Launch | Calendar | Total | Sequence | During | Membership
 
 
 @dataclass(frozen=True, slots=True)

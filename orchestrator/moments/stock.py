@@ -97,7 +97,7 @@ def _awaited(moment: Moment, customer: Customer) -> Iterator[tuple[str, int]]:
         for sku, looks in (customer.fact(_looks(moment)) or {}).items():
             yield sku, _deadline(moment.shape, looks[-1])
     if moment.name in customer.fires and any(match.state is not None for match in moment.cancelled_by):
-        for sku, instance in customer.instances(moment.name).items():
+        for sku, instance in customer.peek(moment.name).items():
             yield sku, instance.until
 
 
