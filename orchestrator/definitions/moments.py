@@ -101,7 +101,7 @@ class MomentBuilder:
 
     def _launch(self, record: Record, only_if: Condition | None) -> Shape | None:
         around = record.need("around", Record)
-        if only_if is None and "only_if" in record.places:
+        if record.need("key", Word).text != "category" or (only_if is None and "only_if" in record.places):
             return None
         bought = (
             [] if only_if is None else [within for node in walk(only_if.expression) if (within := _bought_within(node))]
