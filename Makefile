@@ -6,7 +6,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-fast soak lint types check docs bench lock clean FORCE
+.PHONY: help demo test test-fast soak simulator lint types check docs bench lock clean FORCE
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
@@ -28,6 +28,9 @@ test-fast: $(STAMP) ## Run the tests that need no broker
 
 soak: $(STAMP) ## Faults on three nodes of Apache Kafka: MINUTES=20, ARGS='--seed 1 --classes kill,zombie'
 	@$(PY) -m tests.soak --minutes $(or $(MINUTES),20) $(ARGS)
+
+simulator: $(STAMP) ## Fault schedules against the real loop, without a broker: SCHEDULES=10000
+	@$(PY) -m tests.simulator --schedules $(or $(SCHEDULES),10000) $(ARGS)
 
 lint: $(STAMP) ## Check style and formatting with ruff
 	@$(PY) -m ruff check .
