@@ -42,10 +42,13 @@ BEGIN = 1_488_326_400_000
 class OnePartition:
     """The real intake, partition, engine, store and encoders; `commit` does what the loop does around a transaction."""
 
-    def __init__(self, folder: Path, *, cache_bytes: int = 256 << 20, definitions: Path = RETAIL) -> None:
+    def __init__(
+        self, folder: Path, *, cache_bytes: int = 256 << 20, definitions: Path = RETAIL, clock: int = -FOREVER
+    ) -> None:
         self.tally = Tally()
         self.sent: Counter[str] = Counter()
         self.sent_bytes = 0
+        self.staged_bytes = 0
         self.decided: set[bytes] = set()
         self.store = StateStore(folder, Cache(BLOCK_CACHE))
         self.offsets = dict.fromkeys((topic.name for topic in sources_of(TOPICS)), 0)
@@ -53,7 +56,7 @@ class OnePartition:
         intake = Intake(TOPICS, CODEC, max_record_bytes=1 << 20, max_skew=300_000)
         program = Program(load_folder(definitions), CATALOGUE.topic_by_event)
         deciding = Deciding(program, reference, intake, Outbox(TOPICS, CODEC, self._send), None, records_barriers=False)
-        meta = Meta(-FOREVER, dict(self.offsets))
+        meta = Meta(clock, dict(self.offsets))
         inbox = Inbox(meta.positions, step_records=5_000, may_cut=False)
         self.partition = Partition(0, self.store, meta, inbox, deciding, self.tally, cache_bytes)
 
@@ -65,7 +68,8 @@ class OnePartition:
 
     def commit(self) -> None:
         """Stage the changes and write them to the store."""
-        self.partition.stage("bench")
+        records, _ = self.partition.stage("bench")
+        self.staged_bytes += sum(len(value or b"") for _, value in records)
         self.partition.settle(0)
 
     def _message(self, topic: str, key: bytes | None, value: bytes | None) -> Message:
