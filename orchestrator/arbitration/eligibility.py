@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from orchestrator.arbitration.campaign import Campaign
@@ -23,6 +24,15 @@ from orchestrator.reference import Reference
 from orchestrator.view import CustomerView
 
 
+class Examined(NamedTuple):
+    """The checks up to the first that failed, and what they came to; its reason is `chosen` if none did."""
+
+    checks: tuple[Check, ...]
+    reason: Reason
+    saw: str
+    retry_at: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """One customer at one instant, as every candidate of one decision sees it."""
@@ -35,6 +45,8 @@ class Situation:
     zone: ZoneInfo
     held_out: bool
     quotas: Quotas | None = None
+    contacts: dict[tuple[str, str], Examined] = field(default_factory=dict)
+    """What the contact rules say of each channel and purpose, found once for all candidates."""
 
 
 def situation_of(
@@ -68,29 +80,38 @@ _CheckFunction = Callable[[Situation, Campaign, Moment | None, str], Finding | N
 
 def examine(situation: Situation, campaign: Campaign, moment: Moment, key: str, instance: Instance) -> Candidate:
     """Return the candidate with every check up to the first that failed; its reason is `chosen` if none did."""
-    return _examine(_CHECKS, situation, campaign, moment, moment.name, key, instance.due)
+    by = campaign.send.channel, campaign.send.purpose
+    contact = situation.contacts.get(by)
+    if contact is None:
+        contact = situation.contacts[by] = _checked(_CONTACT_CHECKS, situation, campaign, moment, key)
+    examined = contact
+    if contact.reason is Reason.CHOSEN:
+        own = _checked(_CHECKS, situation, campaign, moment, key)
+        # Candidates without checks of their own share one tuple, which is written once.
+        examined = own._replace(checks=contact.checks + own.checks) if own.checks else contact
+    return _candidate(examined, situation, campaign, moment, moment.name, key, instance.due)
 
 
 def examine_step(situation: Situation, campaign: Campaign, moment: str, key: str, opened: int) -> Candidate:
     """Return the candidate that a later step of a series is: the slot is its own, but every contact rule holds."""
     about = situation.program.find(moment)
-    return _examine(_STEP_CHECKS, situation, campaign, about, moment, key, opened)
+    examined = _checked(_STEP_CHECKS, situation, campaign, about, key)
+    return _candidate(examined, situation, campaign, about, moment, key, opened)
 
 
 def examine_exempt(situation: Situation, campaign: Campaign, event: str, key: str, at: int) -> Candidate:
     """Return the candidate that a transactional or legal message about an event is."""
-    return _examine(_EXEMPT_CHECKS, situation, campaign, None, event, key, at)
+    examined = _checked(_EXEMPT_CHECKS, situation, campaign, None, key)
+    return _candidate(examined, situation, campaign, None, event, key, at)
 
 
-def _examine(
+def _checked(
     rules: tuple[tuple[Reason, _CheckFunction], ...],
     situation: Situation,
     campaign: Campaign,
     moment: Moment | None,
-    about: str,
     key: str,
-    opened: int,
-) -> Candidate:
+) -> Examined:
     checks: list[Check] = []
     reason, saw, retry_at = Reason.CHOSEN, "", None
     for failure, check in rules:
@@ -104,6 +125,19 @@ def _examine(
                 reason = Reason.UNKNOWN_VALUE
                 retry_at = situation.now + DAY
             break
+    return Examined(tuple(checks), reason, saw, retry_at)
+
+
+def _candidate(
+    examined: Examined,
+    situation: Situation,
+    campaign: Campaign,
+    moment: Moment | None,
+    about: str,
+    key: str,
+    opened: int,
+) -> Candidate:
+    checks, reason, saw, retry_at = examined
     offer = ""
     offers: tuple[Check, ...] = ()
     if campaign.offer is not None and reason is Reason.CHOSEN:
@@ -121,7 +155,7 @@ def _examine(
         retry_at,
         0.0,
         campaign.priority,
-        tuple(checks),
+        checks,
         offer,
         offers,
     )
@@ -234,20 +268,24 @@ def _shared_cap(s: Situation, campaign: Campaign, moment: Moment | None, key: st
 
 _NO_PROFILE = Profile()
 
-_CHECKS = (
+_CONTACT_CHECKS = (
     (Reason.NO_CONSENT, _consent),
     (Reason.HOLDOUT, _holdout),
     (Reason.SLOT_HELD, _slot),
     (Reason.REST, _rest),
     (Reason.CAP, _caps),
     (Reason.QUIET_HOURS, _quiet_hours),
+)
+"""The checks that come first, each named by the reason it gives when it fails; they ask for channel and purpose."""
+
+_CHECKS = (
     (Reason.NOT_ELIGIBLE, _audience),
     (Reason.EXCLUDED, _excluded),
     (Reason.NOT_ELIGIBLE, _after),
     (Reason.SKU_CAP, _shared_cap),
     (Reason.NOT_ELIGIBLE, _recheck),
 )
-"""The checks in their order, each named by the reason it gives when it fails."""
+"""The checks after them, which ask for the campaign and the moment."""
 
 _STEP_CHECKS = (
     (Reason.NO_CONSENT, _consent),
