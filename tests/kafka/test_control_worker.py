@@ -283,6 +283,29 @@ def test_two_instances_share_the_customers_and_say_whose_they_are(environment: d
     assert alone["clean"]
 
 
+def test_nothing_that_control_says_names_a_customer(environment: dict[str, str], tmp_path: Path) -> None:
+    """Over records that are fine, broken promises and records that cannot be read; only the page for it does."""
+    mark = "zqmarked"
+    environment["ORCHESTRATOR_LOG_FORMAT"] = "json"
+    engine = Engine(load(environment))
+    ana, bo = f"{mark}-ana@example.com", f"{mark}-bo"
+    overlapping = [decision(1, ana, 1, days=9), decision(2, ana, 2), decision(3, bo, 1, arm="control")]
+    silent = trigger(decision(9, bo, 1))
+    engine.write(overlapping, [*map(trigger, overlapping[:2]), silent], raw={f"{mark}-cy": f"\0{mark}".encode()})
+    with Worker(environment, tmp_path / "log") as worker:
+        worker.wait(lambda found: found["decisions"] == 3 and found["triggers"] == 3 and found["unusable"])
+        pages = [worker.ask(page)[1] for page in ("/metrics", "/audit", "/readyz", "/healthz", f"/customers/{ana}")]
+        pages.append(worker.ask(f"/customers/{ana}/decisions", "a-guess")[1])
+        shown = worker.ask(f"/customers/{ana}/decisions", TOKEN)[1]
+        assert worker.stop() == 0
+    said = (tmp_path / "log").read_text()
+
+    assert mark in shown
+    assert any(json.loads(line)["level"] == "warning" for line in said.splitlines())
+    assert mark not in said
+    assert mark not in "".join(pages)
+
+
 def test_customers_are_shown_to_nobody_without_a_token(environment: dict[str, str], tmp_path: Path) -> None:
     """Who has not set a token has not decided who may see customers."""
     del environment["ORCHESTRATOR_WEB_TOKEN"]
