@@ -14,9 +14,9 @@ from orchestrator.arbitration.retract import retract
 from orchestrator.arbitration.series import NEXT_STEP, follow, free_slot, take_step
 from orchestrator.contact import give_consent, learn_profile
 from orchestrator.customer import Customer
-from orchestrator.events import FOREVER, PROFILE, SENT, UNSUBSCRIBED, Event
+from orchestrator.events import FOREVER, ORDERED, PROFILE, SENT, UNSUBSCRIBED, Event
 from orchestrator.identity import fingerprint
-from orchestrator.measurement import SLOT, measure
+from orchestrator.measurement import SLOT, measure, remember_earned
 from orchestrator.moments.lifecycle import arm_calendars, move, wake_moment
 from orchestrator.moments.watch import accompany, look, note_memberships
 from orchestrator.program import Program
@@ -121,7 +121,9 @@ def observe(step: Step, event: Event) -> None:
     foreign = name == SENT and event.data.get("trigger_id") is None
     if name != SENT or foreign:  # our own messages were facts when they were decided
         step.learn(dispatch.folds, event)
-    if foreign:
+    if name == ORDERED:
+        remember_earned(step, event)
+    elif foreign:
         step.count_message(time, _channel(event))
     elif name == UNSUBSCRIBED and give_consent(step.customer, f"{_channel(event)}/marketing", granted=False, at=time):
         step.reconsider(time)

@@ -23,6 +23,7 @@ ERASED = "profile.erased"
 STOCK = "product.stock"
 """The name of the event that a new version of a product is to those who wait for its stock; its data is the sku."""
 
+ORDERED = "order.placed"
 SENT = "message.sent"
 CLICKED = "message.clicked"
 """A message went out; `trigger_id` says that it was ours."""

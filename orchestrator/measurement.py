@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orchestrator.customer import Customer, Window
-from orchestrator.events import CLICKED, FOREVER, Event
+from orchestrator.events import CLICKED, DAY, FOREVER, ORDERED, Event
 from orchestrator.features import MAX_KEY, line_margin
 from orchestrator.identity import fingerprint
 from orchestrator.program import Program
@@ -32,6 +32,10 @@ FIRST_BOUGHT = "first_bought.category"
 MAX_REMEMBERED = 20
 """Windows kept beyond `amend_for` because other campaigns ask what became of them."""
 
+WEEK = 7 * DAY
+HISTORY = 12
+"""Weeks of a customer's own past that are kept, to take noise out of what they earn in a window (docs/decisions.md)."""
+
 MAX_ORDERS = 200
 """Orders counted in one window; who orders more often is no person, and would only cost state."""
 
@@ -39,8 +43,26 @@ MAX_ORDERS = 200
 def hold_slot(step: Step, window: Window) -> None:
     """Let a window take the customer's slot until it ends; stragglers are waited for before anybody else may."""
     step.customer.window = window
+    window.earned_before = earned_before(step.customer, window.start)
     step.customer.fires[SLOT] = window.end + step.program.order_disorder
     step.effects.hold(active_of(window, step.customer_id))
+
+
+def earned_before(customer: Customer, now: int) -> int:
+    """Return the margin of the last twelve weeks, the running one included, minor units."""
+    first = now // WEEK - HISTORY
+    return sum(margin for week, margin in customer.earned if week > first)
+
+
+def remember_earned(step: Step, event: Event) -> None:
+    """Add an order's margin to its week, however late it is told.
+
+    Returns are not taken off again: anything that was known before a window may explain what happens in it.
+    """
+    weeks, week = dict(step.customer.earned), event.time // WEEK
+    weeks[week] = weeks.get(week, 0) + _margin(step, event)
+    first = max(weeks) - HISTORY
+    step.customer.earned = sorted(pair for pair in weeks.items() if pair[0] > first)
 
 
 def slot_left(customer: Customer) -> int:
@@ -105,7 +127,7 @@ def _count(step: Step, window: Window, event: Event) -> bool:
         return _undo_order(step, window, event)
     if not window.start <= event.time < window.end:
         return False
-    if event.name == "order.placed":
+    if event.name == ORDERED:
         return _place_order(step, window, event)
     if event.name == CLICKED:
         # Whoever names the trigger is believed; without one the campaign's name will do.
@@ -186,6 +208,7 @@ def outcome_of(window: Window, customer_id: str) -> CampaignOutcome:
         objective=window.objective,
         new_categories=len({category for bought in window.categories.values() for category in bought}),
         offer=window.offer,
+        earned_before=window.earned_before,
     )
 
 

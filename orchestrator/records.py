@@ -117,6 +117,7 @@ class CampaignOutcome(msgspec.Struct, frozen=True, gc=False):
     objective: str = "margin"
     new_categories: int = 0
     offer: str = ""
+    earned_before: int = 0
 
 
 class ActiveCampaign(msgspec.Struct, frozen=True, gc=False):

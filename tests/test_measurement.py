@@ -210,3 +210,19 @@ def test_every_window_has_one_first_revision() -> None:
     shop.advance(instant("20d 00:00"))
 
     assert [outcome.outcome_id for outcome in shop.outcomes] == [decision.decision_id for decision in choices(shop)]
+
+
+def test_what_was_earned_in_the_twelve_weeks_before_is_known() -> None:
+    """Older orders and those in the window are not part of it, whatever order they are told in."""
+    shop = simulation(program(moments=[ABANDONED_CART], campaigns=[CART_RESCUE], rules=policy()))
+    for at in ("-10d 10:00", "-91d 10:00", "-70d 10:00", "-70d 11:00"):
+        shop.feed(order(at, lines=GOODS))
+    shop.feed(cart_add("09:00"))
+    shop.advance(instant(START))
+    shop.feed(order("1d 00:00", lines=GOODS))
+    shop.advance(instant("4d 00:00"))
+
+    [outcome] = shop.outcomes
+    assert outcome.earned_before == 3 * 500
+    assert outcome.margin == 500
+    assert len(shop.customers[ANA].earned) <= 12
