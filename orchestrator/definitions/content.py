@@ -21,6 +21,10 @@ CONTENT: Mapping[str, tuple[str, str]] = {
         "record { every_days: int, price: long }",
         "A subscription to what is due, and what it would cost.",
     ),
+    "new_collection": (
+        f"array of {_PRODUCT}",
+        "The products of the collection that the moment is about, or its first ones.",
+    ),
     "recommended": (f"array of {_PRODUCT}", "Products that go with what the moment is about."),
     "liked_by_similar": (f"array of {_PRODUCT}", "Products that customers with a similar history like."),
 }

@@ -47,12 +47,13 @@ def test_each_moment_has_its_campaign() -> None:
     """The first four of the mission, and one that lives during another."""
     definitions = load_folder(RETAIL)
 
-    assert {campaign.when: name for name, campaign in definitions.campaigns.items()} == {
-        ("abandoned_cart",): "cart_rescue",
-        ("lapsed",): "winback_recommendations",
-        ("replenishment_window",): "reorder_reminder",
-        ("birthday_week",): "birthday_offer",
-        ("high_value_birthday_gone_quiet",): "vip_birthday_comeback",
+    assert {name: campaign.when for name, campaign in definitions.campaigns.items()} == {
+        "cart_rescue": ("abandoned_cart",),
+        "winback_recommendations": ("lapsed",),
+        "reorder_reminder": ("replenishment_window",),
+        "subscribe_and_save": ("replenishment_window",),
+        "birthday_offer": ("birthday_week",),
+        "vip_birthday_comeback": ("high_value_birthday_gone_quiet",),
     }
 
 
