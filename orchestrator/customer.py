@@ -7,7 +7,7 @@ back as it came.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -204,6 +204,12 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
         self.over = _renamed(self.over, lambda place: _moved(place, moment), max)
         self._facts.clear()
         self._instances.clear()
+
+    def forget_facts(self, names: Iterable[str]) -> None:
+        """Forget what was kept under these names; what was changed must be in its section."""
+        for name in names:
+            del self.raw_facts[name]
+            self._facts.pop(name, None)
 
     def to_bytes(self) -> bytes:
         """Return the state with its version byte; sections that were not touched are copied as they came."""

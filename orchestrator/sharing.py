@@ -4,6 +4,9 @@ Teams copy from each other, so a pack may well hold the same rule under several 
 several names: it is detected once, every campaign that asks for any of its names competes for it, and what answers it
 under one name answers it under all. What is shared is filed under a name made from its content, not under one of its
 names: a copy may be added or removed, and what is known of a customer stays (`refile`).
+
+A fact that is not shared is filed under its feature's name and a mark of what it keeps. A feature that comes to mean
+something else begins anew, and what it kept before, like what is kept for a feature that is gone, is dropped.
 """
 
 from __future__ import annotations
@@ -20,6 +23,15 @@ from orchestrator.moments.rules import Around, During, Launch, Membership, Momen
 
 MARK = "="
 """What a name begins with that is made from content; no definition may begin with it."""
+
+TYPED = "~"
+"""What stands between a feature's name and the mark of what its fact keeps."""
+
+_KEEPS = ("kind", "events", "field", "key", "over", "where")
+"""What of a feature decides what its fact keeps; the rest only decides how it is read."""
+
+_OF_MOMENTS = ("in", "launches", "looks", "steps")
+"""How the facts end that a moment keeps for itself."""
 
 _NAMED_ALONE = (Membership,)
 """Shapes that are never shared: their records say the segment's name."""
@@ -44,7 +56,7 @@ class Filed:
 
     `features` finds a feature by any of its names. `moments` holds each moment once; `filed_as` leads there from a name
     it shares with others, and `names` back to all of them. `facts_from` and `moments_from` say which names of states
-    that other definitions left are filed under which name now.
+    that other definitions left are filed under which name now, and `facts` are all names of facts there are.
     """
 
     features: dict[str, Feature]
@@ -53,6 +65,7 @@ class Filed:
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     facts_from: dict[str, str] = field(default_factory=dict)
     moments_from: dict[str, str] = field(default_factory=dict)
+    facts: frozenset[str] = frozenset()
 
 
 def file_once(
@@ -64,7 +77,8 @@ def file_once(
     facts = _by_content(kept, contents.feature)
     shareable = [name for name, one in moments.items() if not isinstance(one.shape, _NAMED_ALONE)]
     shared = _by_content(shareable, contents.moment)
-    fact_of = {name: content for content, names in facts.items() if len(names) > 1 for name in names}
+    typed = {name: f"{name}{TYPED}{contents.kept(name)}" for name in kept}
+    fact_of = typed | {name: content for content, names in facts.items() if len(names) > 1 for name in names}
     filed_as = {name: content for content, names in shared.items() if len(names) > 1 for name in names}
     filed = Filed({}, {}, filed_as, {filed_as[names[0]]: names for names in shared.values() if len(names) > 1})
     for name, feature in features.items():
@@ -77,9 +91,10 @@ def file_once(
         if own not in filed.moments:
             to = filed_as if isinstance(moment.shape, During) else fact_of
             filed.moments[own] = replace(moment, name=own, shape=_referring(moment.shape, to))
-    filed.facts_from.update(_moves(facts))
-    filed.moments_from.update(_moves(shared))
-    return filed
+    filed.facts_from.update(_moves(facts, typed))
+    filed.moments_from.update(_moves(shared, {name: name for name in shareable}))
+    own_facts = {f"{moment}.{end}" for moment in filed.moments for end in _OF_MOMENTS}
+    return replace(filed, facts=frozenset({*fact_of.values(), *own_facts}))
 
 
 def _by_content(names: Iterable[str], content_of: Callable[[str], str]) -> dict[str, tuple[str, ...]]:
@@ -90,14 +105,13 @@ def _by_content(names: Iterable[str], content_of: Callable[[str], str]) -> dict[
     return found
 
 
-def _moves(by_content: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+def _moves(by_content: Mapping[str, tuple[str, ...]], own: Mapping[str, str]) -> dict[str, str]:
     """Return from where to where state moves: from the names of what is shared now, or back to the only name left."""
     moves: dict[str, str] = {}
     for content, names in by_content.items():
-        if len(names) == 1:
-            moves[content] = names[0]
-        else:
-            moves.update(dict.fromkeys(names, content))
+        to = own[names[0]] if len(names) == 1 else content
+        moves.update(dict.fromkeys([content, *names, *(own[name] for name in names)], to))
+        del moves[to]
     return moves
 
 
@@ -130,6 +144,12 @@ class _Contents:
     def moment(self, name: str) -> str:
         """Return what a moment says."""
         return self._said("moment", name, self._moments.get(name, name))
+
+    def kept(self, name: str) -> str:
+        """Return a mark of what a feature's fact keeps."""
+        feature = self._features[name]
+        said = self._text([getattr(feature, part) for part in _KEEPS])
+        return blake2b(said.encode(), digest_size=3).hexdigest()
 
     def _said(self, what: str, name: str, definition: Any) -> str:
         place = (what, name)
@@ -168,9 +188,15 @@ def refile(customer: Customer, filed: Filed) -> None:
         customer.to_bytes()  # what was changed in memory goes back to its sections
     customer.filed_by = filed
     facts, moments = filed.facts_from, filed.moments_from
-    if facts.keys().isdisjoint(customer.raw_facts) and moments.keys().isdisjoint(_moments_of(customer)):
-        return
-    customer.rename(lambda fact: facts.get(fact) or _of_moment(fact, moments), moments.get)
+    if not (facts.keys().isdisjoint(customer.raw_facts) and moments.keys().isdisjoint(_moments_of(customer))):
+        customer.rename(lambda fact: facts.get(fact) or _of_moment(fact, moments), moments.get)
+    if not customer.raw_facts.keys() <= filed.facts:
+        customer.forget_facts([fact for fact in customer.raw_facts if fact not in filed.facts and _is_ours(fact)])
+
+
+def _is_ours(fact: str) -> bool:
+    """Return whether a fact was kept for a feature or a moment."""
+    return TYPED in fact or fact.startswith(MARK) or fact.rpartition(".")[2] in _OF_MOMENTS
 
 
 def _moments_of(customer: Customer) -> set[str]:

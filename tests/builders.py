@@ -251,6 +251,11 @@ def reasons(simulated: Simulation) -> list[str]:
     return [d.reason if d.kind == "choice" else f"{d.kind}: {d.reason}" for d in simulated.decisions]
 
 
+def fact(simulated: Simulation, feature: str, customer: str = ANA) -> Any:
+    """Return what is kept for a feature of a customer."""
+    return simulated.customers[customer].fact(simulated.program.features[feature].name)
+
+
 def ends(simulated: Simulation) -> list[EndedMoment]:
     """Return every moment that ended, in order."""
     return [over for decision in simulated.decisions for over in decision.ended]

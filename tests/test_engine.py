@@ -22,6 +22,7 @@ from tests.builders import (
     consent,
     ends,
     event,
+    fact,
     instant,
     message,
     order,
@@ -272,7 +273,7 @@ def test_delivered_twice() -> None:
     shop.feed(bought)
     shop.advance(instant("09:20"))
 
-    assert shop.customers[ANA].fact("orders_lifetime") == 1
+    assert fact(shop, "orders_lifetime") == 1
 
 
 def test_a_profile_delivered_twice_changes_nothing() -> None:
@@ -296,7 +297,7 @@ def test_ids_of_different_topics_do_not_meet() -> None:
     shop.feed(cart_add("09:00", event_id="1"), order("09:00", event_id="1"))
     shop.advance(instant("12:00"))
 
-    assert shop.customers[ANA].fact("orders_lifetime") == 1
+    assert fact(shop, "orders_lifetime") == 1
 
 
 def test_repetitions_are_remembered_within_a_bound() -> None:
@@ -319,7 +320,7 @@ def test_late_by_a_day() -> None:
     shop.advance(instant("2d 12:00"))
 
     assert shop.decisions == []
-    assert shop.customers[ANA].fact("orders_lifetime") == 1
+    assert fact(shop, "orders_lifetime") == 1
 
 
 def test_accept_late_is_inclusive() -> None:
@@ -485,11 +486,11 @@ def test_our_own_message_is_a_fact_when_it_is_decided() -> None:
     shop.feed(cart_add("09:00"))
     shop.advance(instant("10:00"))
     counted = shop.program.features["messages_90d"]
-    assert counted.read(shop.customers[ANA].fact("messages_90d"), None, instant("10:00"), REFERENCE) == 1
+    assert counted.read(fact(shop, "messages_90d"), None, instant("10:00"), REFERENCE) == 1
 
     shop.feed(message("10:05", trigger_id=shop.triggers[0].trigger_id), message("10:10"))
     shop.advance(instant("11:00"))
-    assert counted.read(shop.customers[ANA].fact("messages_90d"), None, instant("11:00"), REFERENCE) == 2
+    assert counted.read(fact(shop, "messages_90d"), None, instant("11:00"), REFERENCE) == 2
 
 
 # --- definitions change -----------------------------------------------------------------------------------------------

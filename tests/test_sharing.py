@@ -217,7 +217,7 @@ def test_a_copy_comes_and_goes_and_what_is_known_stays() -> None:
         shop.advance(shop.clock + 60_000)
 
     state = customer_from_bytes(shop.customers[ANA].to_bytes())
-    assert state.fact("orders_lifetime_b") == 2
+    assert state.fact(only_b.features["orders_lifetime_b"].name) == 2
     assert list(state.instances("abandoned_cart_b")) == ["c1"]
     assert not [name for name in (*state.raw_facts, *state.fires, *state.over) if name.startswith(MARK)]
 

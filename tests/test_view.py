@@ -20,7 +20,7 @@ COMPILED = program(features=[*FEATURES, SPEND, TIER, STAGE])
 def view(spend: int, reference: Reference | None = None) -> CustomerView:
     """Return the view of a customer who has spent so much."""
     customer = Customer()
-    customer.set_fact("spend", spend)
+    customer.set_fact(COMPILED.features["spend"].name, spend)
     return CustomerView(COMPILED, Reference() if reference is None else reference, customer, NOW)
 
 
@@ -49,5 +49,5 @@ def test_a_stage_is_read_from_the_times_a_rhythm_keeps() -> None:
     seen = CustomerView(COMPILED, Reference(), customer, NOW)
     assert seen.read("feature", "stage", None) == STAGES[0]
 
-    customer.set_fact("order_gap", [NOW // 1000 - 86_400 * days for days in (400, 300, 200)])
+    customer.set_fact(COMPILED.features["order_gap"].name, [NOW // 1000 - 86_400 * days for days in (400, 300, 200)])
     assert seen.read("feature", "stage", None) == "lapsed"

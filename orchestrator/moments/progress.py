@@ -15,7 +15,9 @@ def follow(shape: Sequence, progress: Progress, key: str, place: int, time: int)
 
     The newest event of each place counts, so that it does not matter in which order they arrive.
     """
-    times = progress.pop(key, None) or [None] * len(shape.stages)
+    times = progress.pop(key, None)
+    if times is None or len(times) != len(shape.stages):  # what another shape left under the same name is over
+        times = [None] * len(shape.stages)
     before = times[place]
     times[place] = time if before is None else max(before, time)
     ends = _complete(shape, times)

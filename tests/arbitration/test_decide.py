@@ -236,7 +236,7 @@ def test_none_is_looked_at_again_after_a_day() -> None:
     shop = simulation(program(moments=[lasting], campaigns=[regulars], features=FEATURES))
     shop.feed(cart_add("09:00"))
     shop.advance(instant("12:00"))
-    shop.customers[ANA].set_fact("orders_lifetime", 1)
+    shop.customers[ANA].set_fact(shop.program.features["orders_lifetime"].name, 1)
     shop.advance(instant("3d 00:00"))
 
     assert [(decision.reason, decision.decided_at) for decision in shop.decisions] == [

@@ -71,8 +71,8 @@ def test_every_offer_is_recorded_with_what_was_seen() -> None:
 @pytest.mark.parametrize("conditions", [({"pct_10": UNKNOWN}, {}), ({}, {"pct_10": UNKNOWN})])
 def test_the_unknown_gives_nothing_away(conditions: tuple[dict[str, object], dict[str, object]]) -> None:
     """Neither where it must hold nor where it must not."""
-    gap = replace(program().features["order_gap"], otherwise=None)
-    features = [gap, *(f for name, f in program().features.items() if name != "order_gap")]
+    gap = replace(program().definitions.features["order_gap"], otherwise=None)
+    features = [gap, *(f for name, f in program().definitions.features.items() if name != "order_gap")]
     rescue = replace(CART_RESCUE, offer=Offer(("pct_10", "none"), *conditions))  # type: ignore[arg-type]  # both kinds
     shop = simulation(program(moments=[ABANDONED_CART], campaigns=[rescue], features=features))
     shop.feed(cart_add("09:00"))

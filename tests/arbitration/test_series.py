@@ -25,6 +25,7 @@ from tests.builders import (
     compare,
     consent,
     event,
+    fact,
     instant,
     line,
     order,
@@ -340,7 +341,7 @@ def test_own_messages_count_for_caps_and_facts_from_each_step() -> None:
     customer = simulated.customers[ANA]
     assert [channel for _, channel in customer.sent] == ["email", "sms", "email"]
     feature = simulated.program.features["messages_90d"]
-    assert feature.read(customer.fact("messages_90d"), None, simulated.clock, simulated.reference) == 3
+    assert feature.read(fact(simulated, "messages_90d"), None, simulated.clock, simulated.reference) == 3
 
 
 def test_recheck_asks_when_a_step_goes_out() -> None:
