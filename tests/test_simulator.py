@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import TopicPartition
 
-from orchestrator.runtime.loop import Loop
+from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.loop import Loop, TimedOutError
 from tests.simulator.__main__ import simulate
 from tests.simulator.mutations import MUTATIONS, Mutation, notice
 from tests.simulator.run import Run
@@ -20,6 +21,7 @@ from tests.simulator.schedule import (
     STALL,
     STOP,
     STRANGER,
+    TRANSACTION,
     TWIN,
     Fault,
     Schedule,
@@ -27,6 +29,8 @@ from tests.simulator.schedule import (
     schedule,
 )
 from tests.simulator.shrink import describe, shrink
+from tests.simulator.worker import Worker
+from tests.simulator.world import PARTITIONS
 
 SCHEDULES = 500
 """What fits into the tests that everybody runs; `python -m tests.simulator` runs more."""
@@ -100,6 +104,49 @@ def test_a_fault_of_note_breaks_nothing(name: str) -> None:
 
         assert result.violations == ()
     assert struck > 6
+
+
+def test_a_worker_held_up_for_too_long_names_its_transaction_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To Kafka it looks like one that was replaced; nobody replaced it, so it does not stay away."""
+    ends: list[OperatorError] = []
+    original = Run._exited
+
+    def noted(self: Run, worker: Worker, error: OperatorError) -> None:
+        ends.append(error)
+        original(self, worker, error)
+
+    monkeypatch.setattr(Run, "_exited", noted)
+    held_up = Fault(STALL, 0, "flush", 3, after=True, amount=TRANSACTION + 2_000)
+    result = Run(replace(schedule(1, LIVE), shape=Shape(workers=1), faults=(held_up,))).run()
+
+    assert result.violations == ()
+    assert [type(error) for error in ends] == [TimedOutError]
+    assert all(
+        word in str(ends[0]) for word in ("ORCHESTRATOR_TRANSACTION_TIMEOUT", "another worker", "ORCHESTRATOR_ORDINAL")
+    )
+
+
+def test_a_worker_without_partitions_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spare has nothing to restore; while the group has not answered, nobody is ready."""
+    before: list[bool] = []
+    after: list[tuple[int, bool]] = []
+    start, stop = Loop.start, Loop.stop
+
+    def started(self: Loop) -> None:
+        start(self)
+        before.append(self.ready)
+
+    def stopped(self: Loop) -> None:
+        after.append((len(self.partitions), self.ready))
+        stop(self)
+
+    monkeypatch.setattr(Loop, "start", started)
+    monkeypatch.setattr(Loop, "stop", stopped)
+    run = Run(replace(schedule(1, LIVE).without_faults(), shape=Shape(workers=PARTITIONS + 1)))
+
+    assert run.run().violations == ()
+    assert before == [False] * (PARTITIONS + 1)
+    assert sorted(after) == [(0, True), *[(1, True)] * PARTITIONS]
 
 
 def test_a_stranger_in_the_group_stops_a_partition_and_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

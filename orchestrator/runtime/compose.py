@@ -92,6 +92,7 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
         changelog=topics.changelog.name,
         transactional_id=transactional_id,
         commit_interval=settings.commit_interval_ms,
+        transaction_timeout=settings.transaction_timeout_ms,
         cache_bytes=settings.cache_bytes,
         migrate_state=settings.migrate_state,
     )

@@ -82,15 +82,15 @@ def connect(settings: Settings, timeout: float = 8.0) -> AdminClient:
     raise OperatorError(_what_to_do(settings, errors))
 
 
-def not_writable(settings: Settings, names: Collection[str]) -> list[str]:
-    """Return those of some topics that this user may not write, as far as the broker tells."""
+def denied(settings: Settings, operation: AclOperation, names: Collection[str]) -> list[str]:
+    """Return those of some topics on which this user may not do something, as far as the broker tells."""
     try:
         admin = connect(settings)  # named, for a client that nobody holds ends and answers nothing
         asked = admin.describe_topics(TopicCollection(list(names)), include_authorized_operations=True)
         found = {name: answer.result(5.0) for name, answer in asked.items()}
     except (KafkaException, OperatorError, TimeoutError):
         return []
-    return sorted(name for name, one in found.items() if AclOperation.WRITE not in (one.authorized_operations or ()))
+    return sorted(name for name, one in found.items() if operation not in (one.authorized_operations or ()))
 
 
 def explain(error: KafkaError, doing: str, settings_hint: str = "") -> str:

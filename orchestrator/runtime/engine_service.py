@@ -45,7 +45,7 @@ class EngineService(Service):
         self._build = build
         self._enough = threading.Event()
         self._has_started = False
-        self._numbers: Sequence[int] = ()
+        self._numbers: Sequence[int] | None = None
         # A daemon: a call to a broker that does not answer cannot be broken off, and must not keep the process.
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._asyncio: asyncio.AbstractEventLoop | None = None
@@ -74,7 +74,7 @@ class EngineService(Service):
 
     @property
     def ready(self) -> bool:
-        """Whether partitions are assigned and restored."""
+        """Whether everything that is assigned is restored; a spare worker without partitions is ready as well."""
         return self.failure is None and self.loop_ is not None and self.loop_.ready
 
     @property
@@ -135,11 +135,14 @@ class EngineService(Service):
                 return
 
     def _say_partitions(self, loop: Loop) -> None:
-        numbers = tuple(sorted(loop.partitions)) if loop.ready else ()
-        if numbers and numbers != self._numbers:
-            log.info("decides %d partitions: %s", len(numbers), spans(numbers))
+        numbers = tuple(sorted(loop.partitions)) if loop.ready else None
+        if numbers is None or numbers == self._numbers:
+            return
+        self._numbers = numbers
         if numbers:
-            self._numbers = numbers
+            log.info("decides %d partitions: %s", len(numbers), spans(numbers))
+        else:
+            log.info("decides no partitions: it is a spare, for when another worker ends")
 
     def _say_restoring(self, loop: Loop) -> None:
         left = loop.restoring

@@ -12,15 +12,17 @@ from typing import Any
 
 import faust
 from confluent_kafka import KafkaException
+from confluent_kafka.admin._acl import AclOperation
 from faust.app.base import BootStrategy
 from faust.web import Request, Response, View
 from mode import ServiceT
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from orchestrator.runtime.compose import build_loop, topics_of
-from orchestrator.runtime.connection import explain, not_writable
+from orchestrator.runtime.connection import denied, explain
 from orchestrator.runtime.engine_service import EngineService
 from orchestrator.runtime.errors import FINDINGS, OperatorError
+from orchestrator.runtime.intake import sources_of
 from orchestrator.runtime.loop import DeniedError, no_probe
 from orchestrator.runtime.metrics import registry_of
 from orchestrator.runtime.settings import Settings
@@ -148,11 +150,26 @@ def outputs_of(topics: Topics) -> list[str]:
     return [topic.name for topic in (*written, topics.clock)]
 
 
+def _refused(settings: Settings) -> str:
+    """Return what this user may not do with which topics, nothing where the broker does not tell.
+
+    The broker refuses a transaction as a whole, and the same way for a topic that may not be written and for one whose
+    offsets may not be committed, because it may not be read: so it is asked.
+    """
+    topics = topics_of(settings)
+    if names := denied(settings, AclOperation.WRITE, outputs_of(topics)):
+        return f"this user may not write {', '.join(names)}: grant Write on it"
+    inputs = [topic.name for topic in (*sources_of(topics), topics.clock)]
+    if names := denied(settings, AclOperation.READ, inputs):
+        return f"this user may not read {', '.join(names)}: grant Read on it and on the consumer group"
+    return ""
+
+
 def exit_code_of(failure: BaseException, settings: Settings) -> int:
     """Say on stderr what failed and what to do, and return the exit code; where it failed, if it is our mistake."""
     line, code = "", FINDINGS
-    if isinstance(failure, DeniedError) and (denied := not_writable(settings, outputs_of(topics_of(settings)))):
-        line = f"this user may not write {', '.join(denied)}: grant Write on it"
+    if isinstance(failure, DeniedError) and (refused := _refused(settings)):
+        line = refused
     elif isinstance(failure, OperatorError):
         line, code = str(failure), failure.exit_code
     elif isinstance(failure, KafkaException):

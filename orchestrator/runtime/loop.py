@@ -26,6 +26,7 @@ from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.inbox import Inbox
 from orchestrator.runtime.outbox import Headers
 from orchestrator.runtime.partition import Deciding, Partition
+from orchestrator.runtime.patience import PASSING
 from orchestrator.runtime.reference_reader import ReferenceReader
 from orchestrator.runtime.restore import Restorer, wake
 from orchestrator.runtime.state_store import META_KEY, Meta, StateStore, meta_to_bytes
@@ -48,27 +49,6 @@ ASKING_SECONDS = 0.5
 PENDING_MS = 180_000
 """How long another worker's unfinished transaction is waited for: it ends with its timeout, and the brokers' sweep."""
 
-_PASSING = frozenset(
-    {
-        KafkaError._TRANSPORT,
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._RESOLVE,
-        KafkaError._TIMED_OUT,
-        KafkaError._TIMED_OUT_QUEUE,
-        KafkaError._WAIT_COORD,
-        KafkaError._MAX_POLL_EXCEEDED,  # the client has left the group; what was lost is told at its next call
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError.NETWORK_EXCEPTION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.UNSTABLE_OFFSET_COMMIT,
-    }
-)
-"""What a consumer says while brokers come and go; it tries again by itself."""
-
 _FENCING = frozenset(
     {
         KafkaError._FENCED,
@@ -90,11 +70,25 @@ class FencedError(OperatorError):
         )
 
 
+class TimedOutError(OperatorError):
+    """Our transaction stayed open for too long, and the brokers ended it; in Kafka it looks as if we were fenced."""
+
+    def __init__(self, transactional_id: str, open_for: int, timeout: int) -> None:
+        super().__init__(
+            f"the transaction of {transactional_id} could not be finished: it was open for {open_for / 1_000:g} s, and "
+            f"brokers end one after {timeout / 1_000:g} s (ORCHESTRATOR_TRANSACTION_TIMEOUT), if it was not another "
+            "worker that took over its ORCHESTRATOR_ORDINAL: start this worker again, it goes on from the last commit; "
+            "and if it happens again find what holds it up, such as a paused container, too little CPU or slow brokers"
+        )
+
+
 class DeniedError(OperatorError):
-    """The broker does not let us write one of our topics; its answer does not say which."""
+    """The broker does not let us use one of our topics; its answer does not say which, nor for what."""
 
     def __init__(self) -> None:
-        super().__init__("this user may not write one of the output topics: grant Write on all of them")
+        super().__init__(
+            "this user may not use one of the topics: grant Read on all that are read and Write on all that are written"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +100,7 @@ class LoopConfig:
     changelog: str
     transactional_id: str
     commit_interval: int
+    transaction_timeout: int = FOREVER
     step_records: int = 5_000
     cache_bytes: int = 256 << 20
     migrate_state: bool = False  # write every state of an earlier version again, not only those that are met
@@ -156,7 +151,9 @@ class Loop:
         self._restoring: dict[int, tuple[StateStore, dict[str, int]]] = {}
         self._clock_positions: dict[int, int] = {}
         self._paused: set[tuple[str, int]] = set()
+        self._is_assigned = False
         self._in_transaction = False
+        self._begun_at = 0
         self._committed_at = 0
         self._in_doubt = False
         self._closed = False
@@ -175,8 +172,8 @@ class Loop:
 
     @property
     def ready(self) -> bool:
-        """Whether partitions are assigned and all of them restored."""
-        return bool(self.partitions) and not self._restoring and not self._asking
+        """Whether the group has said what is ours, and all of that is restored; a spare worker has nothing."""
+        return self._is_assigned and not self._restoring and not self._asking
 
     @property
     def restoring(self) -> int:
@@ -281,6 +278,7 @@ class Loop:
         if not self._in_transaction:
             self._producer.begin_transaction()
             self._in_transaction = True
+            self._begun_at = self._now()
 
     def send(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None) -> None:
         """Add a record to the open transaction; waits while the producer's queue is full."""
@@ -418,6 +416,9 @@ class Loop:
 
     def _fatal(self, error: KafkaError) -> OperatorError:
         if error.code() in _FENCING or "fenced" in error.str().lower():
+            open_for = abs(self._now() - self._begun_at)
+            if self._in_transaction and open_for >= self.config.transaction_timeout:
+                return TimedOutError(self.config.transactional_id, open_for, self.config.transaction_timeout)
             return FencedError(self.config.transactional_id)
         return OperatorError(
             f"the transaction could not be finished ({error.str()}): start this worker again, it goes on from the last "
@@ -432,17 +433,20 @@ class Loop:
             )
         if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
             raise OperatorError(f"topic {topic} is missing: create it with `orchestrator topics apply`")
-        if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            raise OperatorError("this user may not join the consumer group ORCHESTRATOR_GROUP: grant Read on it")
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             raise OperatorError(f"this user may not read {topic}: grant Read on it and on the consumer group")
         if error.code() == KafkaError._FATAL and "fenced" in error.str().lower():
             raise FencedError(self.config.transactional_id)  # of a static member, its name is taken over as well
-        if error.code() not in _PASSING:
+        if error.code() not in PASSING:
             raise OperatorError(f"reading {topic}/{number} failed: {error.str()}")
 
     # --- partitions come and go -------------------------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, assigned: Sequence[TopicPartition]) -> None:
         self.rebalances += 1
+        self._is_assigned = True
         self._paused.clear()
         # Paused at once: nothing may be read before the state is there. The place to read from is set after that.
         starts = [TopicPartition(where.topic, where.partition, 0) for where in assigned]
@@ -492,7 +496,7 @@ class Loop:
             errors = [error.args[0]]
         if not errors:
             return answers
-        if errors[0].code() not in _PASSING:
+        if errors[0].code() not in PASSING:
             raise OperatorError(f"the group's offsets cannot be read: {errors[0].str()}")
         if abs(self._now() - self._asking_since) > PENDING_MS:
             raise OperatorError(
@@ -582,6 +586,7 @@ class Loop:
                 self.partitions.pop(number).close()
 
     def _let_go(self, gone: Sequence[TopicPartition]) -> None:
+        self._is_assigned = False  # until the group has said what is ours now
         for number in {where.partition for where in gone}:
             self._asking.discard(number)
             self._asked_again.discard(number)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from orchestrator.runtime.avro import Decode, Undecodable
 from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.patience import Patience, ask_ends
 
 ANSWER_SECONDS = 15.0
 
@@ -27,6 +28,7 @@ class ReferenceReader:
         self._take = take
         self._reached = dict.fromkeys(decoders, 0)
         self.undecodable = 0
+        self._patience = Patience(f"reference data in {', '.join(decoders)}")
         self._consumer = Consumer(
             {
                 "queued.max.messages.kbytes": 16_384,
@@ -46,6 +48,7 @@ class ReferenceReader:
         ends = {topic: self._end(topic) for topic in self._decoders}
         while not self.reached(ends):
             self._read(500, 0.05)  # few, because consuming waits its whole time when there are fewer
+            self._patience.check()
 
     def poll(self) -> None:
         """Read what is new; never waits."""
@@ -63,16 +66,16 @@ class ReferenceReader:
     def _read(self, records: int, seconds: float) -> None:
         for message in self._consumer.consume(records, seconds):
             topic, offset, error = message.topic(), message.offset(), message.error()
-            if error is not None:
-                if error.code() == KafkaError._PARTITION_EOF and topic is not None:
-                    self._reached[topic] = max(self._reached[topic], offset or 0)
-                elif error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
-                    raise OperatorError(f"topic {topic} is missing: create it with `orchestrator topics apply`")
-                elif not error.retriable():
-                    # A refused group, say, is an error of no topic.
-                    raise OperatorError(f"reading {topic or 'the reference topics'} failed: {error.str()}")
+            if error is not None and error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+                raise OperatorError(f"topic {topic} is missing: create it with `orchestrator topics apply`")
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                self._patience.meet(error)
                 continue
+            self._patience.came()
             assert topic is not None
+            if error is not None:
+                self._reached[topic] = max(self._reached[topic], offset or 0)
+                continue
             self._reached[topic] = (offset or 0) + 1
             value = message.value()
             if isinstance(value, bytes):
@@ -83,11 +86,6 @@ class ReferenceReader:
 
     def _end(self, topic: str) -> int:
         try:
-            offsets: Sequence[int] | None = self._consumer.get_watermark_offsets(
-                TopicPartition(topic, 0), timeout=ANSWER_SECONDS
-            )
+            return ask_ends(self._consumer, TopicPartition(topic, 0), ANSWER_SECONDS)[1]
         except KafkaException as error:
             raise OperatorError(f"no answer about {topic} ({error.args[0].str()}): is the broker well?") from error
-        if offsets is None:
-            raise OperatorError(f"no answer about {topic} within {ANSWER_SECONDS:.0f} s: is the broker well?")
-        return offsets[1]

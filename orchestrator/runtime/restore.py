@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ from orchestrator.events import FOREVER
 from orchestrator.runtime.clock import now_ms
 from orchestrator.runtime.erased_slots import SLOT_KEY
 from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.patience import Patience, ask_ends
 from orchestrator.runtime.state_store import META_KEY, Batch, Meta, StateStore, meta_from_bytes, unpack
 
 log = logging.getLogger("orchestrator.state")
 
 ANSWER_SECONDS = 15.0
-_ATTEMPT_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -61,6 +60,7 @@ class Restorer:
         self._topic = topic
         self._now = now
         self._max_age = max_age
+        self._patience = Patience(f"the changelog {topic}")
         self._restoring: dict[int, _Restoring] = {}
         shared = {
             **client_config,
@@ -128,6 +128,7 @@ class Restorer:
         if any(r.position < r.end for r in self._restoring.values()):
             for message in self._consumer.consume(records, seconds):
                 self._take(message)
+            self._patience.check()
         done = {number: r for number, r in self._restoring.items() if r.position >= r.end}
         for number, restoring in done.items():
             if restoring.start < restoring.end:
@@ -150,13 +151,15 @@ class Restorer:
         self._asker.close()
 
     def _take(self, message: Any) -> None:
+        error = message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            self._patience.meet(error)
+            return
+        self._patience.came()
         restoring = self._restoring.get(message.partition())
         if restoring is None:
             return
-        error = message.error()
         if error is not None:
-            if error.code() != KafkaError._PARTITION_EOF:
-                raise OperatorError(f"the changelog {self._topic} cannot be read: {error.str()}")
             # Markers of transactions have offsets that no record shows.
             restoring.position = max(restoring.position, message.offset())
             return
@@ -196,19 +199,8 @@ class Restorer:
 
     def span(self, topic: str, number: int) -> tuple[int, int]:
         """Return a partition's first and next offset, open transactions included."""
-        deadline = time.monotonic() + ANSWER_SECONDS
-        reason = "no answer"
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                offsets = self._asker.get_watermark_offsets(
-                    TopicPartition(topic, number), timeout=min(left, _ATTEMPT_SECONDS)
-                )
-            except KafkaException as error:
-                reason = error.args[0].str()
-                time.sleep(0.1)  # a leader that moves is found at the next question
-            else:
-                if offsets is not None:
-                    return offsets
-        raise OperatorError(
-            f"no answer about {topic}/{number} for {ANSWER_SECONDS:.0f} s ({reason}): is the broker well?"
-        )
+        try:
+            return ask_ends(self._asker, TopicPartition(topic, number), ANSWER_SECONDS)
+        except KafkaException as error:
+            reason = error.args[0].str()
+            raise OperatorError(f"no answer about {topic}/{number} ({reason}): is the broker well?") from error

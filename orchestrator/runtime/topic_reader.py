@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.patience import PASSING, ask_ends
 
 ANSWER_SECONDS = 15.0
 """How long a broker has to answer a question."""
@@ -165,13 +166,10 @@ class _Reader:
 
     def span(self, partition: int) -> Span:
         """Return what a partition holds now."""
-        where = TopicPartition(self._topic, partition)
         try:
-            offsets = self._consumer.get_watermark_offsets(where, timeout=ANSWER_SECONDS)
+            return Span(*ask_ends(self._consumer, TopicPartition(self._topic, partition), ANSWER_SECONDS))
         except KafkaException as error:
             raise self._failure(error.args[0]) from None
-        assert offsets is not None
-        return Span(*offsets)
 
     def assign(self, starts: Mapping[int, int]) -> None:
         """Read these partitions from these offsets on."""
@@ -186,16 +184,24 @@ class _Reader:
         last = time.monotonic()
         while True:
             batch = self._consumer.consume(_BATCH, 0.05)
-            if batch:
+            came = [one for one in batch if not self._passes(one.error())]
+            if came:
                 last = time.monotonic()
             elif time.monotonic() - last > PATIENCE_SECONDS:
                 waited = f"nothing more came from topic {self._topic} for {PATIENCE_SECONDS:.0f} s"
                 raise OperatorError(f"{waited}: a transaction may be hanging, or the brokers are gone{self._reason()}")
-            for message in batch:
+            for message in came:
                 error = message.error()
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:
                     raise self._failure(error)
                 yield message
+
+    def _passes(self, error: KafkaError | None) -> bool:
+        """Return whether an error passes by itself, and keep it for when it does not."""
+        if error is None or error.code() not in PASSING:
+            return False
+        self._on_error(error)
+        return True
 
     def _on_error(self, error: KafkaError) -> None:
         if self._trouble is None or error.code() != KafkaError._ALL_BROKERS_DOWN:

@@ -21,6 +21,7 @@ from orchestrator.runtime.settings import load
 
 engine_service.STOP_SECONDS = engine_service.LEAVE_SECONDS = 1.0
 engine_service.FENCED_BACKOFF_SECONDS = 0.5
+engine_service.HANG_SECONDS = {hang}
 
 
 class Loop:
@@ -37,7 +38,7 @@ class Loop:
         {stop}
 
     def close(self):
-        print("closed", file=sys.stderr)
+        sys.stderr.write("closed\\n")  # at once, or another thread's line gets in between
         {close}
 
 
@@ -54,10 +55,10 @@ sys.exit(hosting.run_engine(load({{
 """
 
 
-def host(folder: Path, *, level: str = "info", **parts: str) -> EngineProcess:
+def host(folder: Path, *, level: str = "info", hang: str = "120", **parts: str) -> EngineProcess:
     """Start a worker around a loop of which these parts are not empty."""
     bodies = dict.fromkeys(("build", "start", "step", "stop", "close"), "pass") | parts
-    return EngineProcess({}, ["-c", HOST.format(state=str(folder), level=level, **bodies)])
+    return EngineProcess({}, ["-c", HOST.format(state=str(folder), level=level, hang=hang, **bodies)])
 
 
 @pytest.mark.parametrize("part", ["build", "start", "step"])
@@ -113,6 +114,23 @@ def test_a_loop_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
 
         assert process.ended(SOON) == 0
     assert "the loop did not stop within 1 s" in process.said
+
+
+def test_a_call_that_never_comes_back_ends_the_process(tmp_path: Path) -> None:
+    """The client may hang in sending offsets, whatever its timeout: only a new process helps."""
+    with host(tmp_path, hang="2", step="time.sleep(600)") as process:
+        assert process.ended(60) == 1
+
+    assert process.lines[-1].startswith("orchestrator: a call to the brokers has not come back for 2 s: start this")
+
+
+def test_turns_that_take_long_but_come_back_do_not_end_the_process(tmp_path: Path) -> None:
+    """The watch is on a single turn: many that are slow are work."""
+    with host(tmp_path, hang="6", step="time.sleep(1.5); sys.stderr.write('turn\\n')") as process:
+        process.wait_for(lambda: process.lines.count("turn") >= 5)
+        process.terminate()
+
+        assert process.ended(SOON) == 0
 
 
 def test_a_failed_loop_that_cannot_leave_does_not_keep_the_process(tmp_path: Path) -> None:

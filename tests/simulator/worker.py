@@ -224,6 +224,7 @@ class Worker(Process):
                 changelog=declared.changelog.name,
                 transactional_id=transactional_id,
                 commit_interval=COMMIT_EVERY,
+                transaction_timeout=TRANSACTION,
                 step_records=shape.step_records,
                 cache_bytes=shape.cache_bytes,
             ),
