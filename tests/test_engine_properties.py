@@ -212,6 +212,7 @@ def check_instances(simulated: Simulation) -> None:
         (decision.customer_id, candidate.moment, candidate.moment_key, candidate.opened_at)
         for decision in simulated.decisions
         for candidate in decision.candidates
+        if candidate.moment in simulated.program.definitions.moments  # or an event that a transactional one answers
     }
     assert considered <= still_open | set(ended)
     answered = Counter(
