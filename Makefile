@@ -6,7 +6,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-fast soak simulator lint types check docs bench lock clean FORCE
+.PHONY: help demo test test-fast soak simulator lint types check docs bench bench-peers bench-profile lock clean FORCE
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
@@ -14,7 +14,7 @@ EXTRAS := demo,dev
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: $(STAMP) ## Run the whole product here: embedded broker, real purchases, live view, report, audit
 	@$(PY) -m orchestrator demo $(ARGS)
@@ -48,6 +48,12 @@ bench: $(STAMP) ## Measure: every module of bench/, or one with NAME=world
 	@for name in $(or $(NAME),$(basename $(notdir $(wildcard bench/*.py)))); do \
 	  echo "== bench/$$name"; $(PY) -m bench.$$name $(ARGS) || exit 1; \
 	done
+
+bench-peers: $(STAMP) ## The one-moment job beside Faust, Quix Streams and Kafka Streams: ARGS='--rounds 3'
+	@$(PY) -m bench.peers $(ARGS)
+
+bench-profile: $(STAMP) ## Where the engine's time goes, by py-spy: ARGS='--definitions one_moment'
+	@$(PY) -m bench.harness.profiling $(ARGS)
 
 lock: ## Renew constraints.txt: the newest versions that pyproject.toml allows
 	@$(call FIND_PYTHON,python3.11 python3 python3.12 python3.13); $(call MAKE_VENV,.cache/lock)

@@ -13,7 +13,7 @@ from bench.work import PYTHON, STORED, WORKLOADS
 MORE = 1.2
 """A fifth more than is stored is a regression, or needs a reason and `python -m bench.work --store`."""
 
-FEWEST_EVENTS_OF_ONE_COPY = 0.3
+FEWEST_EVENTS_OF_ONE_COPY = 0.5
 """Fifty copies of a pack decide at least so many events with the bytecodes that one copy takes for one."""
 
 
