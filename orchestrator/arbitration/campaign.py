@@ -124,6 +124,11 @@ class Campaign:
         """Return what the sender is asked for in a step of the series, or in the one message there is."""
         return next((one.send for one in self.series if one.name == step), self.send)
 
+    @property
+    def sends(self) -> tuple[Send, ...]:
+        """What the sender may be asked for, in order."""
+        return tuple(step.send for step in self.series) or (self.send,)
+
     def step_after(self, name: str) -> SeriesStep | None:
         """Return the step that follows another, None when that was the last or is in the series no more."""
         names = [step.name for step in self.series]

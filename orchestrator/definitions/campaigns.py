@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
-from orchestrator.arbitration.campaign import After, Campaign, Exclusion, Measure, Offer, Send, SharedCap
+from orchestrator.arbitration.campaign import After, Campaign, Exclusion, Measure, Offer, SharedCap
 from orchestrator.conditions import And, Condition, InSegment, Or
+from orchestrator.definitions.catalogue import Catalogue
 from orchestrator.definitions.expressions import ANY, Declared, Scope, compile_condition
 from orchestrator.definitions.nodes import Place, Problems, Scalar, did_you_mean
 from orchestrator.definitions.records import Record, Word, clean
+from orchestrator.definitions.series import SeriesBuilder, send_of
 from orchestrator.definitions.values import basis_points, minor_units, shown
+from orchestrator.moments.rules import EventMatch
+
+_EXEMPT_FIELDS = ("campaign", "when", "class", "only_if", "audience", "send", "recheck_before_send")
+"""What a transactional or legal campaign may say."""
 
 
 class CampaignBuilder:
@@ -25,19 +32,25 @@ class CampaignBuilder:
         segments: frozenset[str],
         moments: Mapping[str, str | None],
         windows: Mapping[str, int | None],
+        catalogue: Catalogue,
         problems: Problems,
     ) -> None:
         self.features = features
         self.segments = segments
         self.moments = moments
         self.windows = windows
+        self.catalogue = catalogue
         self.problems = problems
 
     def build(self, record: Record) -> Campaign | None:
         """Return the campaign that a record describes, or None if anything is wrong with it."""
         mark = len(self.problems.found)
         when = self._when(record)
-        only_if = _all_of(self._audience(record), self._only_if(record))
+        only_if = _all_of(self._audience(record), self._condition(record, "only_if"))
+        recheck = self._condition(record, "recheck_before_send")
+        exempt = self._exempt(record)
+        series = SeriesBuilder(self._key(record), self.catalogue, self.problems)
+        steps, stops = series.steps(record), series.stops(record)
         after, exclusions = self._after(record), self._exclusions(record)
         for word in record.words("leads_to"):
             self._other(word, record, "lead to")
@@ -46,12 +59,15 @@ class CampaignBuilder:
         self._check_control(record)
         if not record.sound or not clean(self.problems, mark):
             return None
+        if exempt is not None:
+            return replace(exempt, only_if=only_if, recheck=recheck)
+        cost = record.get("cost", Record)
         control = record.values["control"]
         start, floor = (control, control) if isinstance(control, int) else _shares(record.need("control", Record))
         return Campaign(
             name=record.need("campaign", Word).text,
             when=when,
-            send=_send(record.need("send", Record)),
+            send=steps[0].send if steps else send_of(record.need("send", Record)),
             measure=_measure(record.need("measure", Record)),
             control_bp=start,
             control_floor_bp=floor,
@@ -63,7 +79,58 @@ class CampaignBuilder:
             after=after,
             exclusions=exclusions,
             leads_to=record.texts("leads_to"),
+            series=steps,
+            stop_when=stops,
+            recheck=recheck,
+            send_cost=0 if cost is None else cost.need("send", int),
         )
+
+    def _exempt(self, record: Record) -> Campaign | None:
+        """Return the transactional or legal campaign that a record describes, None if it is neither or wrong."""
+        kind = record.get("class", Word)
+        events = [match for match in record.records("when") if match.sound]
+        if kind is None or kind.text == "marketing":
+            for match in record.records("when"):
+                self.problems.error(
+                    match.place,
+                    "E044",
+                    "an event does not fit, a marketing campaign answers moments: declare one for it",
+                )
+            return None
+        for word in record.words("when"):
+            self.problems.error(
+                word.place,
+                "E044",
+                f"a {kind.text} message answers an event, write it like when: {{ event: order.placed }}",
+            )
+        for name, place in record.places.items():
+            if name not in _EXEMPT_FIELDS:
+                self.problems.error(
+                    place, "E015", f"'{name}' does not go with class: {kind.text}, which is not measured"
+                )
+        send = record.get("send", Record)
+        if send is None or not send.sound or not events:
+            return None
+        named = record.get("campaign", Word)
+        cues = (EventMatch((event,), self._told_by(event)) for match in events for event in match.texts("event"))
+        return Campaign(
+            name="" if named is None else named.text,
+            when=(),
+            send=send_of(send, kind.text),
+            measure=Measure("margin", 0),
+            control_bp=0,
+            control_floor_bp=0,
+            message_class=kind.text,
+            on=tuple(cues),
+        )
+
+    def _told_by(self, event: str) -> str | None:
+        """Return the property that says what an event is about: its first text."""
+        return next(iter(self.catalogue.events[event].keys), None)
+
+    def _key(self, record: Record) -> str | None:
+        keys = {self.moments[name] for name in record.texts("when") if name in self.moments}
+        return keys.pop() if len(keys) == 1 else None
 
     def _when(self, record: Record) -> tuple[str, ...]:
         found: dict[str, None] = {}
@@ -76,16 +143,13 @@ class CampaignBuilder:
             found[word.text] = None
         return tuple(found)
 
-    def _only_if(self, record: Record) -> Condition | None:
-        text = record.get("only_if", Scalar)
-        if text is None:
-            return None
-        return compile_condition(text, self._scope(record), self.problems)
+    def _condition(self, record: Record, field: str) -> Condition | None:
+        text = record.get(field, Scalar)
+        return None if text is None else compile_condition(text, self._scope(record), self.problems)
 
     def _scope(self, record: Record) -> Scope:
-        keys = {self.moments[name] for name in record.texts("when") if name in self.moments}
-        key = keys.pop() if len(keys) == 1 else None
-        return Scope(features=self.features, segments=self.segments, moment=True, key=key)
+        moment = bool(record.words("when"))
+        return Scope(features=self.features, segments=self.segments, moment=moment, key=self._key(record))
 
     def _offer(self, record: Record) -> Offer | None:
         offer, cost = record.get("offer", Record), record.get("cost", Record)
@@ -237,15 +301,6 @@ def _all_of(*conditions: Condition | None) -> Condition | None:
 def _shares(record: Record) -> tuple[int, int]:
     start, floor = record.need("start", int), record.get("floor", int)
     return start, start if floor is None else floor
-
-
-def _send(record: Record) -> Send:
-    return Send(
-        channel=record.need("channel", Word).text,
-        template=record.need("template", Word).text,
-        content=record.texts("with"),
-        purpose=record.need("purpose", Word).text,
-    )
 
 
 def _measure(record: Record) -> Measure:

@@ -47,6 +47,8 @@ CODES: Mapping[str, str] = {
     "E052": "An unknown campaign or segment.",
     "E053": "Segments that ask about themselves, about one another too deep down, or about too many.",
     "E054": "An unknown offer.",
+    "E056": "A series that its measurement window cannot hold.",
+    "E057": "An unknown step of a series.",
     "E060": "A condition that can never be true, by itself or with what it is joined to.",
     "E061": "A moment or campaign to which nothing can ever be sent.",
     "W001": "No campaign answers a moment.",

@@ -20,7 +20,8 @@ class Field:
 
     `kind` is the kind or family of object that may stand here; `many` lets a list stand here; `options` are the words
     of a choice; `planned` are words that the language will have, or their beginnings up to a `:` or `.`, and `later`
-    tells that it will have fields here; `low` and `high` are bounds as the type is written.
+    tells that it will have fields here; `low` and `high` are bounds as the type is written. A required field may be
+    `spared` by another, or by a word there: `series`, `class: legal`.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Field:
     later: bool = False
     low: str = ""
     high: str = ""
+    spared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,15 +421,18 @@ def _true(name: str, description: str) -> Field:
     return Field(name, "choice", description, "true", required=True, options=("true",))
 
 
+_EXEMPT = ("class: transactional", "class: legal")
+
 _CAMPAIGNS = (
     Kind("campaign", "What we may do about a moment, and how we will know that it worked.", (
         Field("campaign", "name", "The campaign's name.", "cart_rescue", required=True),
-        Field("when", "name", "The moment it answers, or several.", "abandoned_cart", required=True, many=True,
-              later=True),
+        Field("when", "name", "The moment it answers, or several; a transactional or legal message answers an event.",
+              "abandoned_cart", required=True, many=True, kind="occasion"),
         Field("priority", "count", "Which one wins when several are possible: the highest.", "80", default="50",
               low="0", high="1000"),
-        Field("class", "choice", "What sort of message it is.", "marketing", default="marketing",
-              options=("marketing",), planned=("transactional", "legal")),
+        Field("class", "choice", "What sort of message it is: transactional and legal ones need no slot, are under no "
+              "cap and wait for no morning; who did not agree to them gets none.", "marketing", default="marketing",
+              options=("marketing", "transactional", "legal")),
         Field("audience", "name", "The segment it is for; of several, any.", "newcomers", many=True),
         Field("only_if", "condition", "Who it is for.", "\"in_segment('newcomers')\""),
         Field("after", "object", "What must have become of another campaign before.",
@@ -435,14 +440,22 @@ _CAMPAIGNS = (
         Field("exclude", "object", "After which campaigns it stays away for a time.", "{ after: last_units, for: 7d }",
               kind="exclude", many=True),
         Field("send", "object", "What the sender is asked for.",
-              "{ channel: email, template: cart_rescue, with: [cart_lines] }", required=True, kind="send"),
+              "{ channel: email, template: cart_rescue, with: [cart_lines] }", required=True, kind="send",
+              spared=("series",)),
+        Field("series", "object", "Several messages, one after the other, in one slot: instead of `send`.",
+              "[{ step: tease, send: { channel: email, template: tease } }, { step: preview, after: 7d, "
+              "send: { channel: email, template: preview } }]", kind="series_step", many=True),
+        Field("stop_when", "object", "Events that end the messages of a series at once; the slot is held and measured "
+              "to the end all the same.", "{ event: order.placed }", kind="stop", many=True),
+        Field("recheck_before_send", "condition", "What must be true when a message goes out, each step of a series "
+              "anew.", '"product.stock > 0"'),
         Field("offer", "object", "What it may give away, and to whom.", "{ choose: [none, free_shipping, pct_10] }",
               kind="offer"),
         Field("cost", "object", "What it costs per customer who gets it.", "{ send: 0.01, offer: 5.00 }", kind="cost"),
         Field("measure", "object", "What it is judged by, and for how long: the slot is held that long.",
-              "{ objective: margin, for: 3d, guard: [unsubscribe] }", required=True, kind="measure"),
+              "{ objective: margin, for: 3d, guard: [unsubscribe] }", required=True, kind="measure", spared=_EXEMPT),
         Field("control", "percentage", "The share who get nothing, so that the rest can be compared with them.",
-              "{ start: 15%, floor: 5% }", required=True, kind="control", low="1%", high="90%"),
+              "{ start: 15%, floor: 5% }", required=True, kind="control", low="1%", high="90%", spared=_EXEMPT),
         Field("cap", "object", "At most so many messages about one product, to all customers together.",
               "{ total: 200, per: sku, over: 1h }", kind="shared_cap"),
         Field("on_change", "choice", "What becomes of a running campaign when its definition is changed: its window "
@@ -450,7 +463,7 @@ _CAMPAIGNS = (
               options=("follow",), planned=("pin",)),
         Field("leads_to", "name", "The campaigns that somebody who responded becomes eligible for.",
               "[cross_sell_discovery]", many=True),
-    ), planned=("stop_when", "series", "recheck_before_send")),
+    )),
     Kind("shared_cap", "At most so many messages in a time, whoever gets them. Every partition has a fixed "
          "share of the total, so that it is never exceeded; where the total is below their number, some have none.", (
         Field("total", "count", "How many.", "200", required=True, low="1", high="100000"),
@@ -473,13 +486,31 @@ _CAMPAIGNS = (
         Field("after", "name", "The other campaign; its control group counts as well.", "last_units", required=True),
         Field("for", "duration", "For how long after its decision.", "7d", required=True, low="1m", high="730d"),
     )),
+    Kind("occasion", "An event that a transactional or legal message answers at once.", (_EVENT,)),
+    Kind("series_step", "One message of a series. The first goes out with the decision; a later one when it is due, or "
+         "as soon after that as quiet hours and caps allow and the next is not due.", (
+        Field("step", "name", "The step's name.", "nudge", required=True),
+        Field("after", "duration", "How long after the step before was due; the first has none.", "4d", low="1h",
+              high="365d"),
+        Field("unless", "object", "What makes this step pointless; the series goes on with the next.",
+              "{ event: message.clicked, from: inspire }", kind="unless_before_step"),
+        Field("send", "object", "What the sender is asked for.", "{ channel: push, template: discover_nudge }",
+              required=True, kind="send"),
+    )),
+    Kind("stop", "An event that ends the messages of a series.", (_EVENT, _MATCHING)),
+    Kind("unless_before_step", "What makes a step of a series pointless.", (
+        _EVENT,
+        Field("from", "name", "Only what is about the message of this earlier step.", "inspire"),
+        Field("within", "duration", "How far back it looks, not beyond the first step; to the step before when left "
+              "out, with `from` to that step.", "5d", low="1m", high="365d"),
+    )),
     Kind("send", "What the sender is asked for.", (
         Field("channel", "name", "Through which channel.", "email", required=True),
         Field("template", "name", "Which template the sender fills.", "cart_rescue", required=True),
         Field("with", "choice", "Content that the sender is asked to put in.", "[cart_lines, recommended]", many=True,
               options=tuple(CONTENT)),
-        Field("purpose", "name", "The purpose that the customer must have agreed to.", "marketing",
-              default="marketing"),
+        Field("purpose", "name", "The purpose that the customer must have agreed to; the class when left out.",
+              "marketing"),
     )),
     Kind("cost", "What one message costs.", (
         Field("send", "money", "Sending it.", "0.01", default="0"),

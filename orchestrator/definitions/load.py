@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from orchestrator.arbitration.campaign import Campaign
+from orchestrator.arbitration.policy import Policy
 from orchestrator.conditions import Condition
 from orchestrator.definitions import nodes
 from orchestrator.definitions.campaigns import CampaignBuilder, check_circles, window_of
@@ -135,12 +136,13 @@ class _Loader:
         keys = {name: moments[name].key if name in moments else ANY for name in self.moments}
         campaigns = self._campaigns(declared, names, keys)
         policy = build_policy(dict(self._policy()), self.problems)
-        definitions = Definitions(version, features, segments, moments, campaigns, *([policy] if policy else []))
+        definitions = Definitions(
+            version, features, segments, moments, campaigns, policy or Policy(), self.catalogue.topic_by_event
+        )
         features.update(_asked_unwritten(definitions))
         if not self.problems.errors:  # what is wrong hides what is used, and what is meant
             self._unused(definitions)
-            program = Program(definitions, self.catalogue.topic_by_event)
-            self.problems.found += check_meaning(program, self._where)
+            self.problems.found += check_meaning(Program(definitions), self._where)
         return definitions
 
     def _where(self, what: str, name: str, *fields: str | int) -> Place:
@@ -207,7 +209,7 @@ class _Loader:
             name: self.reader.read("campaign", node, f"campaign {shown(name)}") for name, node in self.campaigns.items()
         }
         windows = {name: None if record is None else window_of(record) for name, record in records.items()}
-        builder = CampaignBuilder(features, segments, keys, windows, self.problems)
+        builder = CampaignBuilder(features, segments, keys, windows, self.catalogue, self.problems)
         built = {name: builder.build(record) for name, record in records.items() if record is not None}
         found = {name: campaign for name, campaign in built.items() if campaign is not None}
         check_circles(found, {name: self.places["campaign", name] for name in found}, self.problems)
@@ -265,6 +267,7 @@ def _conditions(definitions: Definitions) -> Iterator[Condition]:
     yield from (segment.condition for segment in definitions.segments.values())
     owners: tuple[Moment | Campaign, ...] = (*definitions.moments.values(), *definitions.campaigns.values())
     yield from (owner.only_if for owner in owners if owner.only_if is not None)
+    yield from (campaign.recheck for campaign in definitions.campaigns.values() if campaign.recheck is not None)
     for offer in (campaign.offer for campaign in definitions.campaigns.values() if campaign.offer is not None):
         yield from (*offer.only_if.values(), *offer.never_if.values())
 

@@ -142,7 +142,8 @@ class Reader:
         for known in kind.fields:
             if known.name in node.keys:
                 continue
-            if known.required and not refused and f"'{known.name}'" not in hints:
+            spared = any(_says(values, other) for other in known.spared)
+            if known.required and not spared and not refused and f"'{known.name}'" not in hints:
                 self.problems.error(
                     node.place, "E011", f"{title} has no '{known.name}', write it like {known.name}: {known.example}"
                 )
@@ -319,6 +320,13 @@ class Reader:
 
 def _names(kind: Kind) -> set[str]:
     return {known.name for known in kind.fields}
+
+
+def _says(values: dict[str, object], what: str) -> bool:
+    """Return whether a field is set, or set to a word: `series`, `class: legal`."""
+    name, _, word = what.partition(": ")
+    value = values.get(name)
+    return value is not None if not word else isinstance(value, Word) and value.text == word
 
 
 def clean(problems: Problems, mark: int) -> bool:

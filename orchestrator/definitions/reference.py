@@ -70,7 +70,8 @@ def _kind(kind: Kind) -> Iterator[str]:
     yield from (f"## {family} with `{head}`" if head else f"## {kind.name}", "", kind.description, "")
     yield from ("| field | type | default | description | example |", "|---|---|---|---|---|")
     for known in kind.fields:
-        default = "required" if known.required else f"`{known.default}`" if known.default else ""
+        spared = "".join(f", or `{other}`" for other in known.spared)
+        default = f"required{spared}" if known.required else f"`{known.default}`" if known.default else ""
         yield f"| `{known.name}` | {_type(known)} | {default} | {known.description} | `{_cell(known.example)}` |"
     planned = (*kind.planned, *(PLANNED_HEADS.get(family, ()) if head else ()))
     if planned:
@@ -131,8 +132,22 @@ def _closed(properties: Schema) -> Schema:
 
 def _object(kind: Kind, catalogue: Catalogue) -> Schema:
     schema = _closed({known.name: _field(known, catalogue) for known in kind.fields})
-    required = [known.name for known in kind.fields if known.required]
-    return {"description": kind.description, **schema, **({"required": required} if required else {})}
+    required = [known.name for known in kind.fields if known.required and not known.spared]
+    either = [
+        {"anyOf": [{"required": [known.name]}, *map(_says, known.spared)]} for known in kind.fields if known.spared
+    ]
+    return {
+        "description": kind.description,
+        **schema,
+        **({"required": required} if required else {}),
+        **({"allOf": either} if either else {}),
+    }
+
+
+def _says(what: str) -> Schema:
+    """Return the schema of an object with a field set, or set to a word."""
+    name, _, word = what.partition(": ")
+    return {"required": [name], **({"properties": {name: {"const": word}}} if word else {})}
 
 
 def _field(known: Field, catalogue: Catalogue) -> Schema:
@@ -149,7 +164,9 @@ def _field(known: Field, catalogue: Catalogue) -> Schema:
     elif known.type != "object":
         shapes.append(_plain(known, catalogue))
     if known.many:
-        shapes.append({"type": "array", "minItems": 1, "items": shapes[0] if len(shapes) == 1 else {"anyOf": shapes}})
+        shapes.append(
+            {"type": "array", "minItems": 1, "items": shapes[0] if len(shapes) == 1 else {"anyOf": [*shapes]}}
+        )
     schema = shapes[0] if len(shapes) == 1 else {"anyOf": shapes}
     description = f"{known.description} Like: {known.name}: {known.example}"
     return {**schema, "description": description} if "$ref" not in schema else {

@@ -14,7 +14,8 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from orchestrator.customer import OPEN, Customer, Window
+from orchestrator.arbitration.series import begin_series
+from orchestrator.customer import OPEN, Answered, Customer, Window
 from orchestrator.definitions.scenarios import Expect, Given, Scenario
 from orchestrator.events import DAY, FOREVER, PROFILE, Event
 from orchestrator.measurement import SLOT
@@ -59,8 +60,10 @@ class ScenarioRun:
         self.program = program
         self.simulation = Simulation(program, reference)
         # Long enough for any topic's stragglers, so that what is due at T has happened when T is looked at.
-        self.patience = max([*program.disorder.values(), program.order_disorder, program.stock_disorder], default=0)
-        self.channels = sorted({campaign.send.channel for campaign in program.campaigns.values()})
+        waits = [*program.disorder.values(), *program.series_disorder.values(), program.stock_disorder]
+        self.patience = max([*waits, program.order_disorder], default=0)
+        sends = [send for campaign in program.campaigns.values() for send in campaign.sends]
+        self.channels = sorted({(send.channel, send.purpose) for send in sends})
 
     def failures(self) -> list[Failure]:
         """Return what did not hold: play everything in the order of arrival, look when it is time to look."""
@@ -93,7 +96,8 @@ class ScenarioRun:
 
     def _agrees(self, customer: str, at: int) -> Event:
         consents = [
-            {"channel": channel, "purpose": "marketing", "granted": True, "at": at - DAY} for channel in self.channels
+            {"channel": channel, "purpose": purpose, "granted": True, "at": at - DAY}
+            for channel, purpose in self.channels
         ]
         return Event(PROFILE, customer, at - DAY, data={"consents": consents})
 
@@ -119,6 +123,10 @@ class ScenarioRun:
         )
         customer.fires[SLOT] = end + self.program.order_disorder
         customer.sent.append((given.at, campaign.send.channel))
+        if campaign.series:
+            send, id_ = campaign.send, customer.window.decision_id
+            about = ("", "", given.at, given.at, end, id_, given.at, campaign.name, send.channel, send.template, id_)
+            begin_series(self.program, customer, campaign, Answered(*about))
 
     # --- looking ---
 
@@ -137,8 +145,8 @@ class ScenarioRun:
         if expect.moment is not None:
             wanted = _state(expect.moment, expect.key, expect.state, expect.because, expect.by)
             return wanted, list(self._moment(customer, expect)) or [f"{expect.moment} is absent"]
-        wanted = _state(expect.campaign or "", expect.key, expect.state, expect.because, expect.by, expect.offer)
-        return wanted, self._campaign(customer, expect) or [f"{expect.campaign} is not_sent"]
+        wanted = _state(_named(expect), expect.key, expect.state, expect.because, expect.by, expect.offer)
+        return wanted, self._campaign(customer, expect) or [f"{_named(expect)} is not_sent"]
 
     def _moment(self, customer: str, expect: Expect) -> Iterator[str]:
         """Yield the states of a moment's instances at the instant, newest last."""
@@ -168,16 +176,21 @@ class ScenarioRun:
     def _campaign(self, customer: str, expect: Expect) -> list[str]:
         """Return what the last decision up to the instant said of a campaign."""
         name = expect.campaign or ""
+        series = self.program.campaigns[name].series
+        # The first step of a series is decided with the campaign itself.
+        step = "" if series and expect.step == series[0].name else expect.step
         last: list[str] = []
         for decision in self.simulation.decisions:
             # What is decided while stragglers are waited for belongs to the instant that is looked at.
             if decision.customer_id != customer or decision.decided_at > expect.at + self.patience:
                 continue
+            if decision.step != step:
+                continue
             if decision.kind == "void" and decision.campaign == name:
-                last = [_state(name, None, "retracted", expect.because and decision.reason, None)]
+                last = [_state(_named(expect), None, "retracted", expect.because and decision.reason, None)]
             said = [
                 _state(
-                    name,
+                    _named(expect),
                     expect.key and candidate.moment_key,
                     candidate.reason if candidate.reason in ("chosen", "control") else "not_sent",
                     expect.because and candidate.reason,
@@ -208,7 +221,7 @@ class ScenarioRun:
         for decision in self.simulation.decisions:
             if decision.customer_id != customer:
                 continue
-            what = decision.campaign or "none"
+            what = f"{decision.campaign or 'none'} {decision.step}".rstrip()
             lines.append((decision.decided_at, f"=> {decision.kind}: {what} ({decision.reason})"))
             lines += [
                 (
@@ -228,6 +241,11 @@ class ScenarioRun:
             (f"{_clock(at)}  {said}" if at < FOREVER else f"{'':17} {said}")
             for at, said in sorted(lines, key=lambda line: line[0])
         )
+
+
+def _named(expect: Expect) -> str:
+    """Return the campaign, or the step of its series, that an expectation is about."""
+    return f"{expect.campaign} {expect.step}".rstrip()
 
 
 def _state(

@@ -63,6 +63,7 @@ class Expect:
     because: str | None = None
     by: str | None = None
     offer: str | None = None
+    step: str = ""
     triggers: tuple[str, ...] | None = None
 
 
@@ -240,7 +241,7 @@ class _Reader:
     # --- expect ---
 
     def _expect(self, node: nodes.Node) -> Expect:
-        known = ("at", "customer", "moment", "campaign", "is", "key", "because", "by", "offer", "triggers")
+        known = ("at", "customer", "moment", "campaign", "step", "is", "key", "because", "by", "offer", "triggers")
         fields = self._fields(node, "an expectation", known, ("at",))
         customer = self._text(fields["customer"]) if "customer" in fields else None
         at = self._instant(fields.get("at"), place=node.place)
@@ -265,11 +266,22 @@ class _Reader:
             moment = self._known(fields["moment"], self.definitions.moments, "moment", "E045")
             return Expect(node.place, customer, at, moment=moment, state=state, key=key, because=because, by=by)
         campaign = self._known(fields["campaign"], self.definitions.campaigns, "campaign", "E027")
-        given = self.definitions.campaigns[campaign].offer if campaign in self.definitions.campaigns else None
-        choices = dict.fromkeys(() if given is None else given.choices)
+        about = self.definitions.campaigns.get(campaign)
+        choices = dict.fromkeys(() if about is None or about.offer is None else about.offer.choices)
+        steps = dict.fromkeys(() if about is None else (step.name for step in about.series))
+        step = self._known(fields["step"], steps, "step", "E057") if "step" in fields else ""
         offer = self._known(fields["offer"], choices, "offer", "E054") if "offer" in fields else None
         return Expect(
-            node.place, customer, at, campaign=campaign, state=state, key=key, because=because, by=by, offer=offer
+            node.place,
+            customer,
+            at,
+            campaign=campaign,
+            state=state,
+            key=key,
+            because=because,
+            by=by,
+            offer=offer,
+            step=step,
         )
 
     # --- shapes ---

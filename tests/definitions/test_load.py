@@ -323,6 +323,7 @@ campaigns:
             control_floor_bp=250,
             priority=80,
             cost=506,
+            send_cost=6,
         )
 
     def test_a_plain_control_stays_as_it_is(self) -> None:

@@ -98,6 +98,15 @@ class TestSchema:
         if not path.name.endswith(".test.yaml"):
             assert valid(json_schema(events_of(path.parent)), yaml.safe_load(path.read_text(encoding="utf-8")))
 
+    @pytest.mark.parametrize("name", ["campaign_without_send", "campaign_without_control"])
+    def test_asks_for_what_nothing_else_stands_in_for(self, name: str) -> None:
+        """A series stands in for one message, a transactional class for what measures."""
+        text = (Path(__file__).parent / "bad" / f"{name}.yaml").read_text(encoding="utf-8")
+        spared = text + ("    series: []\n" if name.endswith("send") else "    class: legal\n")
+
+        assert not valid(json_schema(), yaml.safe_load(text))
+        assert valid(json_schema(), yaml.safe_load(spared))
+
     @pytest.mark.parametrize("name", ["unknown_field", "two_heads", "not_a_duration", "moment_without_lasts",
                                       "not_an_option", "unknown_event", "over_on_latest"])  # fmt: skip
     def test_refuses_what_the_loader_refuses(self, name: str) -> None:
@@ -131,10 +140,14 @@ def valid(schema: dict[str, Any], value: Any, root: dict[str, Any] | None = None
         return False
     if isinstance(value, list) and "items" in schema:
         return all(valid(schema["items"], item, root) for item in value)
-    if isinstance(value, dict) and schema.get("type") == "object":
-        known, others = schema.get("properties", {}), schema["additionalProperties"]
+    if "const" in schema and value != schema["const"]:
+        return False
+    if isinstance(value, dict):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties", True)
         return set(schema.get("required", ())) <= set(value) and all(
-            valid(known[name], item, root) if name in known else bool(others) and valid(others, item, root)
+            valid(known[name], item, root)
+            if name in known
+            else others is True or (bool(others) and valid(others, item, root))
             for name, item in value.items()
         )
     return True
