@@ -19,9 +19,9 @@ LAYERS = (
     ("reference", "onlookers", "identity", "conditions", "reasons", "records", "rhythm", "learning"),
     ("arbitration.policy", "arbitration.campaign", "moments.rules"),
     ("features", "program", "quotas", "sharing", "migrations", "customer", "civil"),
-    ("view", "step", "moments", "arbitration", "measurement", "contact"),
+    ("view", "step", "moments", "arbitration", "measurement", "contact", "needs"),
     ("engine", "recall"),
-    ("simulation",),
+    ("simulation", "prospects"),
     ("definitions",),
     ("runtime",),
     ("report",),
@@ -31,7 +31,7 @@ LAYERS = (
 )
 """What a module may import: its own layer and those before it. A package stands for all modules in it."""
 
-PURE = LAYERS.index(("simulation",))
+PURE = LAYERS.index(("simulation", "prospects"))
 """The last layer without I/O, clock and chance."""
 
 APART = {"audit": frozenset[str](), "why": frozenset({"reasons"}), "__init__": frozenset[str]()}

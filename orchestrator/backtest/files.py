@@ -116,14 +116,15 @@ class Files:
         """How many portions there are; each can be read by itself."""
         return len(self._portions)
 
-    def read(self, reader: int, seen: Seen) -> Iterator[Located]:
-        """Yield the events of one portion, those that arrived up to the end."""
+    def read(self, reader: int, seen: Seen, only: str | None = None) -> Iterator[Located]:
+        """Yield the events of one portion that arrived up to the end, of everybody or of one customer only."""
         topic, number, path, part, parts = self._portions[reader]
         schema = with_arrival(self._registry.named(topic.schema or ""))
         steps = EvenSteps(self.every)
         intake, mapping, partitions = self._intake, topic.events, self._topics.partitions
         time_field = "updated_at" if mapping is None else mapping.time
         start = number * _PER_FILE
+        owner = "customer_id" if mapping is None else mapping.customer
         known: dict[str, int] = {}
         for place, record in rows(path, schema, fitting(schema), part, parts):
             seen.records[topic.name] += 1
@@ -137,6 +138,9 @@ class Files:
             if arrived > self.until:
                 continue
             step = steps.step_of(arrived)
+            if only is not None and str(record[owner]) != only:
+                seen.note_step(step)
+                continue
             event = intake.take(topic.name, record, start + place, steps.time(step))
             if not isinstance(event, Event):
                 seen.bury(topic.name, event.reason, event.detail)

@@ -64,8 +64,8 @@ class History(Protocol):
     def max_lag(self) -> int | None:
         """How much later than due a timer may be judged, None for never later."""
 
-    def read(self, reader: int, seen: Seen) -> Iterator[Located]:
-        """Yield the events of one portion."""
+    def read(self, reader: int, seen: Seen, only: str | None = None) -> Iterator[Located]:
+        """Yield the events of one portion, of everybody or of one customer only."""
 
     def products(self) -> Reference:
         """Return the reference data."""

@@ -94,12 +94,16 @@ class TopicRange:
         """How many portions there are; each can be read by itself."""
         return len(self._portions)
 
-    def read(self, reader: int, seen: Seen) -> Iterator[Located]:
-        """Yield the events of one portion, as far as time has come."""
+    def read(self, reader: int, seen: Seen, only: str | None = None) -> Iterator[Located]:
+        """Yield the events of one portion as far as time has come, of everybody or of one customer only."""
         topic, partition, span = self._portions[reader]
         intake = self._intake
         steps = self.recorded.get(partition)
-        for record in read_topic(client_config(self.settings), topic, spans={partition: span}):
+        key = None if only is None else only.encode()
+        if key is not None and intake.is_stranger(key, partition):
+            return
+        own = None if key is None else key.__eq__
+        for record in read_topic(client_config(self.settings), topic, spans={partition: span}, key_filter=own):
             seen.records[topic] += 1
             if steps is None:
                 newest = record.timestamp if record.value is None else FOREVER

@@ -12,10 +12,11 @@ from rich.markdown import Markdown
 
 from orchestrator.backtest.impact import impact
 from orchestrator.backtest.impact_text import figures, markdown
-from orchestrator.cli.backtest import bars, history_of, recorded
-from orchestrator.cli.reading import events_of
+from orchestrator.cli.recorded import bars, definitions_of, named_history, recorded, settings_of
 from orchestrator.definitions.load import load
-from orchestrator.runtime.definitions_folder import load_folder, read_directory
+from orchestrator.runtime.compose import topics_of
+from orchestrator.runtime.definitions_folder import read_directory
+from orchestrator.runtime.settings import Settings
 
 
 @click.command(epilog="Example: orchestrator plan main/my-pack my-pack --events history --markdown")
@@ -40,9 +41,10 @@ def plan(
     Both decide the same recorded events: who may be reached or no longer, which campaigns gain and lose, which moments
     another campaign answers, and who is inside a measurement window that the change concerns.
     """
-    before, after = (load_folder(folder, events_of(folder)) for folder in (old, new))
-    warnings = sorted(_warnings(new) - _warnings(old))
-    history = history_of(events, topics=topics, to=to, barrier_every=barrier_every)
+    settings = settings_of(new, live=topics and events is None)
+    before, after = (definitions_of(folder, settings) for folder in (old, new))
+    warnings = sorted(_warnings(new, settings) - _warnings(old, settings))
+    history = named_history(settings, events, topics=topics, to=to, barrier_every=barrier_every)
     with bars() as progress:
         found, records = impact(history, before, after, processes=processes or os.cpu_count() or 1, progress=progress)
     if as_json:
@@ -56,7 +58,7 @@ def plan(
         Console().print(Markdown(text))
 
 
-def _warnings(folder: Path) -> set[str]:
+def _warnings(folder: Path, settings: Settings) -> set[str]:
     """Return what lint warns of, without the places, which move when lines do."""
-    _, problems = load(read_directory(folder))
+    _, problems = load(read_directory(folder), topics_of(settings).catalogue)
     return {f"{problem.code} {problem.message}" for problem in problems if problem.severity == "warning"}

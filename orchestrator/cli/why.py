@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
+from orchestrator.backtest.one import Known, decide_again
 from orchestrator.cli.reading import as_json as json_option
 from orchestrator.cli.reading import brokers, open_topics, progress_bars
+from orchestrator.cli.recorded import bars, definitions_of, history_of, settings_of
 from orchestrator.definitions import nodes
 from orchestrator.definitions.nodes import Problems, Scalar, parse
+from orchestrator.events import FOREVER
+from orchestrator.prospects import lines
+from orchestrator.records import to_record
 from orchestrator.runtime.auditor import ProgressOf
 from orchestrator.runtime.errors import USAGE, OperatorError
 from orchestrator.runtime.partitioner import murmur2_partition
@@ -22,21 +28,87 @@ from orchestrator.runtime.topic_reader import Span
 from orchestrator.why import Clock, Explanation, explain
 
 
-@click.command(epilog="Example: orchestrator why ana --at 2025-03-01")
+@click.command(epilog="Example: orchestrator why ana --at 2025-03-01 --definitions my-pack --events history")
 @click.argument("customer")
 @click.option(
     "--at", metavar="TIME", help="What was known then: 2025-03-01, or 2025-03-01T09:00 on the customer's clock."
 )
+@click.option(
+    "--definitions",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Decide again with these, and tell how far every moment has come and what would have to change.",
+)
+@click.option(
+    "--events", type=click.Path(exists=True, path_type=Path), help="Recorded events to decide again, instead of topics."
+)
 @brokers
 @json_option
-def why(customer: str, at: str | None, bootstrap_servers: str | None, as_json: bool) -> None:
-    """Show every decision about a CUSTOMER with its reasons."""
+def why(
+    customer: str,
+    at: str | None,
+    definitions: Path | None,
+    events: Path | None,
+    bootstrap_servers: str | None,
+    as_json: bool,
+) -> None:
+    """Show every decision about a CUSTOMER with its reasons.
+
+    With --definitions the customer's recorded events are decided again, from the topics or from files: then everybody
+    gets an answer, also whoever no moment has met so far.
+    """
+    if definitions is not None:
+        tell_again(customer, at, definitions, events, bootstrap_servers, as_json)
+        return
+    if events is not None:
+        raise OperatorError("--events needs --definitions DIR: what is to decide them again?", exit_code=USAGE)
     settings, topics, reader = open_topics(bootstrap_servers)
     with progress_bars() as progress_of:
         told = explain_customer(
             reader, topics, customer, at=at, says=says_of(settings.definitions), progress_of=progress_of
         )
     click.echo(json.dumps(told.as_dict(), indent=2, ensure_ascii=False) if as_json else "\n".join(told.lines()))
+
+
+def tell_again(
+    customer: str,
+    at: str | None,
+    definitions: Path,
+    events: Path | None,
+    bootstrap_servers: str | None,
+    as_json: bool,
+) -> None:
+    """Print what deciding a customer's recorded events again tells."""
+    settings = settings_of(definitions, live=events is None, bootstrap_servers=bootstrap_servers)
+    loaded = definitions_of(definitions, settings)
+    says = says_of(definitions)
+
+    def known_at(until: int) -> Known:
+        history = history_of(settings, events, until=until)
+        with bars() as progress:
+            return decide_again(history, loaded, customer, progress)
+
+    known = known_at(FOREVER)
+    zone = zone_of(known)
+    as_of = None if at is None else _instant(at, zone)
+    if as_of is not None:
+        known = known_at(as_of)
+    decided = [to_record(decision) for decision in known.life.decisions]
+    where = f"the recorded events, decided again by {loaded.version}"
+    told = explain(customer, decided, says=says, zone=zone, as_of=as_of, looked_at=where)
+    if as_json:
+        found = {**told.as_dict(), "events": len(known.events), "prospects": msgspec.to_builtins(known.prospects)}
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    clock = Clock(zone or "UTC")
+    events_read = f"{len(known.events)} recorded events of this customer are of interest."
+    head = f"How far everything has come by {clock.say(known.at)}, and what would have to change:"
+    click.echo("\n".join([*told.lines(), "", events_read, head, *lines(known.prospects, says, clock)]))
+
+
+def zone_of(known: Known) -> str | None:
+    """Return the zone of the customer's profile, None where there is none."""
+    customer = known.life.customer
+    return None if customer is None or customer.profile is None else customer.profile.time_zone
 
 
 def explain_customer(
