@@ -1,4 +1,4 @@
-"""What many customers cost in memory: `python -m bench.memory [--customers N] [--json]`.
+"""What many customers cost in memory: `python -m bench.memory [--customers N] [--json] [--write]`.
 
 Every customer fills a cart, so that every one has a timer; then half as many others come by at random, and a tenth of
 the timers fire. The stores' caches are what a worker has. Prints the resident memory after each phase, and the peak.
@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.harness import machine
 from bench.harness.one_partition import (
     BEGIN,
     CLICKS,
@@ -99,9 +100,16 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=1_000_000)
     parser.add_argument("--cache-mib", type=int, default=256, help="as ORCHESTRATOR_CACHE_BYTES")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", action="store_true", help="keep it in bench/results")
     options = parser.parse_args()
+    about = machine.machine()
     with tempfile.TemporaryDirectory() as folder:
         found = run(options.customers, Path(folder) / "0", options.cache_mib)
+    if options.write:
+        rows = [[name.replace("_", " "), f"{value:,.0f}"] for name, value in found.items()]
+        text = "# Many customers in one partition\n\n`python -m bench.memory --write`\n\n"
+        text += machine.table(["", "measured"], rows) + "\n" + machine.about(about)
+        machine.write("memory", {"facts": about, "figures": found}, text)
     if options.json:
         print(json.dumps(found))
         return

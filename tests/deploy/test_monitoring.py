@@ -19,6 +19,7 @@ from tests.deploy import generated, helm, metrics
 PROMETHEUS = helm.ROOT / "deploy" / "prometheus"
 DASHBOARD = helm.ROOT / "deploy" / "grafana" / "dashboard.json"
 RUNBOOKS = helm.ROOT / "docs" / "runbooks.md"
+OPERATIONS = helm.ROOT / "docs" / "operations.md"
 ROWS = ["Golden signals", "Journeys", "Timers and slots", "State", "Kafka", "Process"]
 
 
@@ -91,6 +92,15 @@ def test_an_alert_says_what_is_wrong_and_where_to_read_on(rule: dict[str, Any]) 
 def test_every_runbook_belongs_to_an_alert() -> None:
     """A section for an alert that is gone misleads."""
     assert re.findall(r"^## (.+)$", RUNBOOKS.read_text(encoding="utf-8"), re.MULTILINE) == ALERTS
+
+
+def test_the_operations_page_lists_every_alert() -> None:
+    """With its severity and the way to its runbook, in the order of the rules."""
+    listed = re.findall(
+        r"^\| \[(\w+)\]\(runbooks\.md#\w+\) \| (\w+) \|", OPERATIONS.read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+    assert listed == [(rule["alert"], rule["labels"]["severity"]) for rule in rules()]
 
 
 def test_the_runbooks_name_values_of_the_chart() -> None:

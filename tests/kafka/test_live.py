@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+import urllib.request
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -13,6 +15,7 @@ from confluent_kafka import Producer
 
 from orchestrator.events import HOUR
 from orchestrator.runtime.clock import now_ms
+from orchestrator.runtime.embedded_broker import free_ports
 from orchestrator.runtime.loop import FENCED
 from orchestrator.runtime.partitioner import partition_of
 from orchestrator.runtime.state_store import StateStore
@@ -273,18 +276,30 @@ def test_a_replay_of_the_barriers_used_decides_the_same(live: Live) -> None:
         assert found[role] == expected[role]
 
 
+def metrics(port: int) -> str:
+    """Return what a worker tells of itself, nothing while it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""
+
+
 @pytest.mark.parametrize("static", ["true", "false"])
 def test_a_double_fences_the_first_which_says_so_and_exits(live: Live, static: str) -> None:
     """Two processes with one ordinal: the second goes on, the first ends with one line and a code of its own."""
     run = live.another(f"double-{static}", f"double-{static}-", BARRIERS="live", STATIC_MEMBERSHIP=static)
     shop = Shop(run)
     (customer,) = shop.customers(0, 1)
-    first = run.start()
+    (port,) = free_ports(1)
+    fenced: set[str] = set()
+    first = run.start(WEB_PORT=str(port))
     wait_for(lambda: run.committed()["customer-profiles", 0] > 0, "the first one's commit")
     second = run.start(STATE_DIR=str(run.folder / "elsewhere"))
 
     def first_is_gone() -> bool:
         second.must_run()
+        fenced.update(re.findall(r"^journey_fenced (\S+)$", metrics(port), re.MULTILINE))
         shop.fill_cart(customer, now_ms() - MINUTE)
         return not first.running
 
@@ -294,6 +309,7 @@ def test_a_double_fences_the_first_which_says_so_and_exits(live: Live, static: s
     wait_for(lambda: run.committed()["clickstream", 0] > before, "the second one to go on")
 
     assert first.wait() == FENCED
+    assert "1.0" in fenced
     lines = [line for line in first.log.splitlines() if "took over the transactional id" in line]
     assert len(lines) == 1
     assert "ORCHESTRATOR_ORDINAL" in lines[0]
