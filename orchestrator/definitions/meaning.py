@@ -6,7 +6,7 @@ Each check is a function of what was defined and yields what it found; none of t
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.policy import Cap
@@ -106,20 +106,30 @@ def _needed(moment: Moment) -> list[Expression]:
 
 
 def _conditions(scene: Scene) -> Iterator[tuple[Place, Condition]]:
-    found = scene.definitions
-    for what, owners in (("feature", found.features), ("segment", found.segments), ("campaign", found.campaigns),
-                         ("moment", found.moments)):  # fmt: skip
+    written = scene.definitions
+    for what, owners in (("feature", written.features), ("segment", written.segments), ("moment", written.moments),
+                         ("campaign", written.campaigns)):  # fmt: skip
         for name, owner in owners.items():
-            for field in fields(owner):
-                value = getattr(owner, field.name)
-                if isinstance(value, Condition) and "." not in name:  # a hidden feature's stands where it was written
-                    written = _WRITTEN.get((what, field.name), field.name)
-                    yield scene.where(what, name, written), value
-                elif isinstance(value, Total) and value.where is not None:
-                    yield scene.where(what, name, "count" if value.field is None else "sum", "where"), value.where
+            if "." not in name:  # a hidden feature's condition stands where it was written
+                yield from ((scene.where(what, name, *path), condition) for path, condition in _found(owner))
 
 
-_WRITTEN = {("segment", "condition"): "is", ("campaign", "recheck"): "recheck_before_send"}
+def _found(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Condition]]:
+    """Yield the conditions inside a value, each with the fields that lead to it as they are written."""
+    if isinstance(value, Condition):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _found(inner, (*path, name))
+    elif isinstance(value, Total):
+        if value.where is not None:
+            yield ("count" if value.field is None else "sum", "where"), value.where
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _found(getattr(value, field.name), (*path, _WRITTEN.get(field.name, field.name)))
+
+
+_WRITTEN = {"condition": "is", "recheck": "recheck_before_send"}
 """Fields that are called otherwise where they are written."""
 
 
@@ -234,9 +244,7 @@ def _always_before(rival: Campaign, one: Campaign) -> bool:
 def caps_without_effect(scene: Scene) -> Iterator[Problem]:
     """Yield caps that another makes needless, and those of a channel that nobody sends through."""
     caps = scene.definitions.policy.caps
-    sends = [one.send for one in scene.definitions.campaigns.values()]
-    sends += [step.send for one in scene.definitions.campaigns.values() for step in one.series]
-    channels = {send.channel for send in sends}
+    channels = {send.channel for one in scene.definitions.campaigns.values() for send in one.sends}
     for number, cap in enumerate(caps):
         place = scene.where("section", "contact", "caps", number)
         if cap.channel is not None and channels and cap.channel not in channels:
@@ -267,7 +275,7 @@ def state_without_end(scene: Scene) -> Iterator[Problem]:
     for cost in footprint(scene.definitions):
         if cost.at_most > LARGE and cost.what in ("feature", "moment") and "." not in cost.name:
             message = (
-                f"'{cost.name}' may come to {cost.at_most:,} bytes per customer: with a 'key' and 'over' every key "
+                f"'{cost.name}' may come to {-(-cost.at_most // 1_000)} KB per customer: with a 'key' and 'over' every key "
                 "keeps its own spans of time; leave one of them out"
             )
             yield _warning(scene.where(cost.what, cost.name), "W016", message)
