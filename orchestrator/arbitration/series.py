@@ -56,7 +56,11 @@ class Progress(msgspec.Struct, array_like=True, gc=False):
 def progress_of(customer: Customer) -> Progress | None:
     """Return how far the series has come that holds a customer's slot, None when none does."""
     state = customer.fact(SERIES)
-    return state if state is None or isinstance(state, Progress) else msgspec.convert(state, Progress)
+    if state is None or isinstance(state, Progress):
+        return state
+    progress = msgspec.convert(state, Progress)
+    customer.set_fact(SERIES, progress)
+    return progress
 
 
 def begin_series(program: Program, customer: Customer, campaign: Campaign, first: Answered) -> None:

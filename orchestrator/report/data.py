@@ -177,8 +177,8 @@ class _History:
         if kind == "choice":
             self.arms[record["arm"]] += 1
             self.reasons[record["reason"]] += 1
-        else:
-            life.marks += [Mark(at, kind, record["campaign"] or "")] * (kind != "closing")
+        elif kind in {"void", "interruption"}:
+            life.marks.append(Mark(at, kind, record["campaign"] or ""))
         if record["window_until"] is not None:
             life.bars.append(Bar(at, record["window_until"], record["campaign"], record["arm"]))
         elif kind == "choice" and record["arm"] == "holdout":

@@ -161,3 +161,76 @@ def test_the_command_fails_and_says_so_when_a_test_fails(tmp_path: Path) -> None
     assert result.exit_code == 1
     assert "wrong.test.yaml:4:14: never" in result.output
     assert "1 failed" in result.output
+
+
+# --- series -----------------------------------------------------------------------------------------------------------
+
+SERIES = """
+moments:
+  - moment: abandoned_cart
+    say: "Did not buy"
+    key: cart_id
+    starts_on: { event: cart.item_added }
+    unless: { event: order.placed, within: 1h }
+    lasts: 48h
+campaigns:
+  - campaign: discovery
+    when: abandoned_cart
+    series:
+      - { step: inspire, send: { channel: email, template: inspire, purpose: service } }
+      - { step: nudge, after: 4d, unless: { event: message.clicked, from: inspire }, send: { channel: sms, template: nudge } }
+    stop_when: [{ event: order.placed }]
+    measure: { objective: margin, for: 7d }
+    control: 10%
+"""
+
+
+def outcome_of(given: str, expect: str) -> list[str]:
+    """Return what happened instead, for every expectation of a series that did not hold."""
+    definitions, problems = load({"x.yaml": SERIES})
+    assert definitions is not None, problems
+    text = f"tests:\n  - name: it\n    given: [{given}]\n    expect: [{{ {expect} }}]\n"
+    found = Problems()
+    [scenario] = parse_scenarios(text, "x.test.yaml", definitions, found)
+    return [failure.happened for failure in run_scenario(scenario, definitions)]
+
+
+LEFT = "{ at: 0m, event: cart.item_added, cart_id: c1, cart_total: 40 }"
+
+
+@pytest.mark.parametrize(
+    ("given", "expect"),
+    [
+        (LEFT, "at: 1h, campaign: discovery, step: inspire, is: chosen"),
+        (LEFT, "at: 4d1h5m, campaign: discovery, step: nudge, is: chosen, key: c1"),
+        (LEFT, "at: 5d, campaign: discovery, is: chosen"),
+        (LEFT, "at: 3d, campaign: discovery, step: nudge, is: not_sent"),
+        (
+            f"{LEFT}, {{ at: 1d, event: order.placed }}",
+            "at: 1d, campaign: discovery, step: nudge, is: not_sent, because: stopped, by: order.placed",
+        ),
+        (
+            "{ at: 0d, decided: discovery }, { at: 1d, event: message.clicked, campaign: discovery }",
+            "at: 4d, campaign: discovery, step: nudge, is: not_sent, because: cancelled",
+        ),
+        (
+            f"{LEFT}, {{ at: 4d1h, event: order.placed, arrives: 4d1h30m }}",
+            "at: 4d2h, campaign: discovery, step: nudge, is: retracted",
+        ),
+    ],
+)
+def test_steps_of_a_series(given: str, expect: str) -> None:
+    """Each is asked about by its name; the first is decided with the campaign. Everybody agrees to every purpose."""
+    assert outcome_of(given, expect) == []
+
+
+def test_an_unknown_step_is_named() -> None:
+    """With what was probably meant."""
+    definitions, _ = load({"x.yaml": SERIES})
+    assert definitions is not None
+    found = Problems()
+    expect = "{ at: 1h, campaign: discovery, step: nuge, is: chosen }"
+
+    parse_scenarios(f"tests:\n  - name: it\n    given: []\n    expect: [{expect}]\n", "x", definitions, found)
+
+    assert [str(one) for one in found.found] == ["x:4:51: E057 unknown step 'nuge', did you mean 'nudge'?"]
