@@ -129,7 +129,11 @@ class Feature:
             if by_line is None:
                 folded = self._fold_one(states.pop(key, None), event)
             else:
-                folded = _fold_trip(states.pop(key, None), event.time, key, by_line[key], reference, assumed_bp)
+                before = states.pop(key, None)
+                if self.key != "category" and self._typical_days(key, event.time, reference) is None:
+                    continue  # it does not run out
+                margin = sum([line_margin(line, event.time, reference, assumed_bp) for line in by_line[key]])
+                folded = _fold_gap(before, event.time // 1000, margin)
             if folded is not None:
                 states[key] = folded  # back at the end: the order of keys is the order of last touch
         while len(states) > self.max_keys:
@@ -210,7 +214,16 @@ class Feature:
         if self.kind in ("first_time", "last_time"):
             return state * 1000
         assert self.kind == "next_order_date", self.kind
-        return predicted_next(state, reference.days_of_supply(key), self.min_samples)
+        if self.key == "category":
+            return _own_next(state, self.min_samples)
+        return predicted_next(state, self._typical_days(key, now, reference), self.min_samples)
+
+    def _typical_days(self, key: str, at: int, reference: Reference) -> float | None:
+        """Return the typical days until a family or a sku runs out, None where it is not consumed."""
+        if self.key != "sku":
+            return reference.days_of_supply(key)
+        product = reference.product(key, at)
+        return None if product is None else product.typical_days_of_supply
 
 
 def _count_since(seen: Mapping[str, int] | None, since: int) -> int:
@@ -244,21 +257,6 @@ _POOLED = 3
 """Weight of the category's mean log gap, in gaps; measured on Complete Journey (docs/decisions.md)."""
 
 
-def _fold_trip(
-    state: list[int] | None,
-    time: int,
-    family: str,
-    lines: Iterable[Mapping[str, Any]],
-    reference: Reference,
-    assumed_bp: int,
-) -> list[int] | None:
-    """Return a family's state after an order's lines of it; None where it is not something that runs out."""
-    if reference.days_of_supply(family) is None:
-        return None
-    margin = sum([line_margin(line, time, reference, assumed_bp) for line in lines])
-    return _fold_gap(state, time // 1000, margin)
-
-
 def _fold_gap(state: list[int] | None, seconds: int, margin: int) -> list[int]:
     """Return [gaps, sum of log gap in days in millionths, last order in seconds, margin of the last order]."""
     if state is None:
@@ -288,6 +286,14 @@ def predicted_next(state: list[int], typical_days: float | None, min_samples: in
         pooled_gap(gaps, sum_log_gap, typical_days) if gaps + 1 >= min_samples else round(typical_days * 1440) * 60_000
     )
     return last * 1000 + gap
+
+
+def _own_next(state: list[int], min_samples: int) -> int | None:
+    """Return the expected instant of the next order by the customer's own gaps alone, or None before there are any."""
+    gaps, sum_log_gap, last, _ = state
+    if gaps == 0 or gaps + 1 < min_samples:
+        return None
+    return last * 1000 + round(math.exp(sum_log_gap / _MICRO / gaps) * 1440) * 60_000
 
 
 def events_of(features: Iterable[Feature]) -> frozenset[str]:

@@ -213,7 +213,7 @@ class Program:
             return own
         anew = host.shape.restarts_on if isinstance(host.shape, Absence) else None
         again = () if anew is None else (EventMatch(anew.events, host.key),)
-        return (*_ends(host), *again, *own)
+        return (*self._ends(host), *again, *own)
 
     def _dated_by(self, moment: Moment) -> tuple[str, ...]:
         """Return the events that may set the date around which a moment is."""

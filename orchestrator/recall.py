@@ -150,7 +150,7 @@ def _take(step: Step, decision: Decision) -> None:
         _void(step, decision)
         return
     # What lives during another comes after it: it waits only once that one is open.
-    for candidate in sorted(decision.candidates, key=lambda candidate: _lives_during(step, candidate)):
+    for candidate in sorted(decision.candidates, key=lambda candidate: _depth(step, candidate.moment)):
         _open(step, candidate, decision.decided_at)
     winner = next((c for c in decision.candidates if c.reason in (Reason.CHOSEN, Reason.CONTROL)), None)
     if winner is not None and decision.window_until is not None:
@@ -192,9 +192,10 @@ def _open(step: Step, candidate: Candidate, at: int) -> None:
     accompany(step, moment.name)
 
 
-def _lives_during(step: Step, candidate: Candidate) -> bool:
-    moment = step.program.find(candidate.moment)
-    return moment is not None and isinstance(moment.shape, During)
+def _depth(step: Step, name: str) -> int:
+    """Return during how many others, one within the other, a moment lives."""
+    moment = step.program.find(name)
+    return 0 if moment is None or not isinstance(moment.shape, During) else 1 + _depth(step, moment.shape.moment)
 
 
 def _is_same(moment: Moment, instance: Instance, opened: int) -> bool:

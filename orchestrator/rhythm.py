@@ -6,6 +6,7 @@ States are plain values of whole seconds; everything here is a function of such 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from itertools import pairwise
 
 from orchestrator.events import DAY, FOREVER
@@ -48,8 +49,18 @@ def median_gap(times: list[int], min_samples: int, otherwise: int | None) -> int
     return seconds * 1000
 
 
-def stage_of(times: list[int], now: int) -> str:
-    """Return the stage that the last times say, as `STAGES` describes it."""
+_ELSE = {"lapsed": "at_risk", "at_risk": "active", "hero": "active", "new": "active"}
+
+
+def stage_of(times: list[int], now: int, stages: Collection[str] = STAGES) -> str:
+    """Return the stage that the last times say, as `STAGES` describes it; of those left out, the next that is there."""
+    stage = _stage_of(times, now)
+    while stage not in stages and stage in _ELSE:
+        stage = _ELSE[stage]
+    return stage
+
+
+def _stage_of(times: list[int], now: int) -> str:
     if not times or (len(times) == 1 and now - times[0] * 1000 < _NEW):
         return "new"
     at_risk, lapsed = _silences(times)

@@ -9,7 +9,7 @@ from orchestrator.features import Feature
 from orchestrator.moments.rules import Moment
 from orchestrator.program import Program
 from orchestrator.reference import Reference
-from orchestrator.rhythm import stage_of
+from orchestrator.rhythm import STAGES, stage_of
 
 
 class CustomerView:
@@ -56,7 +56,8 @@ class CustomerView:
             since = self.feature(feature.of or "", key)
             return None if since is None else self.now - since
         if feature.kind == "stage":
-            return stage_of(self.customer.fact(feature.of or "") or [], self.now)
+            stages = [stage for stage, _ in feature.bands]
+            return stage_of(self.customer.fact(feature.of or "") or [], self.now, stages or STAGES)
         if feature.kind == "quantile":
             return self._band(feature, self.feature(feature.of or ""))
         if feature.key is not None and key is None:

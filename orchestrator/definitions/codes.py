@@ -45,7 +45,7 @@ CODES: Mapping[str, str] = {
     "E050": "Part of the language, but not supported yet.",
     "E051": "Two values contradict each other.",
     "E052": "An unknown campaign or segment.",
-    "E053": "Segments that ask about themselves, about one another too deep down, or about too many.",
+    "E053": "Segments or moments that depend on themselves, on others too deep down, or on too many.",
     "E054": "An unknown offer.",
     "E056": "A series that its measurement window cannot hold.",
     "E057": "An unknown step of a series.",

@@ -14,12 +14,14 @@ from orchestrator.definitions.records import Property, Record, Word, clean
 from orchestrator.definitions.values import PARSERS, TYPE_WORDS
 from orchestrator.events import FOREVER
 from orchestrator.features import Feature
-from orchestrator.rhythm import STAGES
 
 _UNITS = {
     "count": "number", "first_time": "instant", "last_time": "instant", "age_of": "duration", "median_gap": "duration",
     "next_order_date": "instant", "p_alive": "number", "distinct": "number", "stage": "text",
 }  # fmt: skip
+TOPIC = "topic:"
+"""What a model begins with that is told by a topic."""
+
 _MODELS = {"next_order_date": "pooled_gap", "p_alive": "bg_nbd"}
 
 
@@ -35,8 +37,10 @@ def build_features(name: str, record: Record, catalogue: Catalogue, problems: Pr
     mark = len(problems.found)
     kind = record.kind.head
     if kind == "predict":
-        predicted = record.words("predict")
+        predicted, model = record.words("predict"), record.get("model", Word)
         kind = predicted[0].text if predicted else "next_order_date"
+        if model is not None and model.text.startswith(TOPIC):
+            return _told(name, kind, model, record, catalogue, problems)
         _check_prediction(name, kind, record, problems)
     events = record.words("from" if kind in ("next_order_date", "p_alive", "distinct", "stage") else kind)
     taken = record.values.get(kind)
@@ -45,9 +49,8 @@ def build_features(name: str, record: Record, catalogue: Catalogue, problems: Pr
         events = (Word(taken.event, taken.place),)
         field, unit = taken.name, taken.type
         _check_type(kind, taken, problems)
-    if kind == "stage" and record.sound and record.texts("stage") != STAGES:
-        written = f"[{', '.join(STAGES)}]"
-        problems.error(record.at("stage"), "E050", f"not supported yet: other stages than {written}, in this order")
+    if kind == "stage":
+        _check_stages(record.words("stage"), record.at("stage"), problems)
     key = check_key(record, events, catalogue, problems, field="distinct" if kind == "distinct" else "key")
     where = _where(record, events, catalogue, problems)
     if not record.sound or not clean(problems, mark):
@@ -68,7 +71,41 @@ def build_features(name: str, record: Record, catalogue: Catalogue, problems: Pr
     if kind != "stage":
         return (feature,)
     hidden = replace(feature, name=f"{name}.of", kind="median_gap", unit="duration")
-    return (hidden, Feature(name=name, kind="stage", of=hidden.name, unit="text"))
+    stages = tuple((stage, 0) for stage in record.texts("stage"))
+    return (hidden, Feature(name=name, kind="stage", of=hidden.name, unit="text", bands=stages))
+
+
+def _told(
+    name: str, kind: str, model: Word, record: Record, catalogue: Catalogue, problems: Problems
+) -> tuple[Feature, ...]:
+    """Return a prediction that a topic tells: the newest value of the one event there that has it."""
+    mark = len(problems.found)
+    topic, unit = model.text.removeprefix(TOPIC), _UNITS[kind]
+    tell = [e for e in catalogue.events.values() if e.topic == topic and e.properties.get(kind) == unit]
+    if len(tell) != 1:
+        saw = "no event" if not tell else f"more than one event ({', '.join(event.name for event in tell)})"
+        problems.error(
+            model.place, "E044", f"{saw} of {topic} has a property '{kind}' that is {TYPE_WORDS[unit]}, it takes one"
+        )
+    for field in ("min_samples", "else", "where", *(["key"] if kind == "p_alive" else [])):
+        if field in record.places:
+            problems.error(record.places[field], "E015", f"field '{field}' does not go with 'model: {model.text}'")
+    if kind == "next_order_date" and "key" not in record.places:
+        problems.error(record.place, "E011", f"feature '{name}' has no 'key', write it like key: product_family")
+    key = check_key(record, [Word(event.name, model.place) for event in tell[:1]], catalogue, problems)
+    if not record.sound or not clean(problems, mark):
+        return ()
+    return (Feature(name=name, kind="latest", events=(tell[0].name,), field=kind, key=key, unit=unit),)
+
+
+def _check_stages(stages: Iterable[Word], place: Place, problems: Problems) -> None:
+    seen: set[str] = set()
+    for stage in stages:
+        if stage.text in seen:
+            problems.error(stage.place, "E047", f"stage '{stage.text}' is listed twice")
+        seen.add(stage.text)
+    if seen and "active" not in seen:
+        problems.error(place, "E011", "the stages have no 'active', which all others would be")
 
 
 def _check_prediction(name: str, kind: str, record: Record, problems: Problems) -> None:
@@ -77,6 +114,8 @@ def _check_prediction(name: str, kind: str, record: Record, problems: Problems) 
             problems.error(
                 record.place, "E011", f"feature '{name}' has no 'key', write it like key: product_family"
             )  # fmt: skip
+        elif record.texts("key") == ("category",) and "else" in record.places:
+            problems.error(record.places["else"], "E015", "field 'else' does not go with 'key: category'")
     else:
         for field in ("key", "min_samples", "else"):
             if field in record.places:
@@ -95,10 +134,6 @@ def _quantile(name: str, record: Record, problems: Problems) -> tuple[Feature, .
         problems.error(record.at("bands"), "E051", "no band begins at 0, so that some customers would be in none")
     elif len(set(bands.values())) < len(bands):
         problems.error(record.at("bands"), "E051", "two bands begin at the same share")
-    if "cut_points" not in record.places:
-        problems.error(
-            record.place, "E050", "not supported yet: 'bands' without 'cut_points', no snapshot tells them so far"
-        )
     if not clean(problems, mark):
         return ()
     highest_first = sorted(bands, key=lambda band: -bands[band])
@@ -199,8 +234,7 @@ def _where(record: Record, events: tuple[Word, ...], catalogue: Catalogue, probl
 def declare(feature: Feature) -> Declared:
     """Return what others must know of a feature."""
     key = None if feature.kind == "distinct" else feature.key
-    options = STAGES if feature.kind == "stage" else tuple(band for band, _ in feature.bands)
-    return Declared(feature.unit, key, feature.kind, options)
+    return Declared(feature.unit, key, feature.kind, tuple(band for band, _ in feature.bands))
 
 
 def share_times(features: Mapping[str, Feature]) -> dict[str, Feature]:

@@ -77,6 +77,7 @@ TYPES: Mapping[str, str] = {
     "currency": "a currency's code: USD",
     "zone": "a time zone: America/New_York",
     "choice": "one of the words listed",
+    "model": "one of the words listed, or topic:NAME",
     "event": "the name of an event",
     "property": "an event and one of its properties: order.placed.total",
     "profile": "a date of the profile: profile.birth_date",
@@ -128,7 +129,7 @@ _FEATURES = (
     Kind("feature/age_of", "How long ago something happened; unknown before it did.", (
         Field("age_of", "object", "The instant it counts from.", "{ first_time: order.placed }", required=True,
               kind="instant"),
-    ), planned=("key",)),
+    )),
     Kind("feature/median_gap", "The customer's own rhythm: the median time between two events.", (
         Field("median_gap", "event", "The event whose gaps are measured.", "order.placed", required=True, many=True),
         Field("min_samples", "count", "How many gaps it takes before the customer's own rhythm counts.", "3",
@@ -140,11 +141,12 @@ _FEATURES = (
         Field("predict", "choice", "What is predicted: when the next order is due, or the probability from 0 to 1 that "
               "there will be one.", "next_order_date", required=True, options=("next_order_date", "p_alive")),
         Field("key", "choice", "What a date is predicted per; a probability has no key.", "product_family",
-              options=("product_family",), planned=("sku", "category")),
+              options=("product_family", "sku", "category")),
         Field("from", "event", "The event whose next time is predicted.", "order.placed", required=True, many=True),
-        Field("model", "choice", "How: pooled_gap pools the customer's own gaps with the family's typical one; bg_nbd "
-              "is the model of that name with the published parameters of the CDNOW customers.", "pooled_gap",
-              options=("pooled_gap", "bg_nbd"), planned=("topic:",)),
+        Field("model", "model", "How: pooled_gap pools the customer's own gaps with the typical one of the family or "
+              "sku, a category has none; bg_nbd is the model of that name with the published parameters of the CDNOW "
+              "customers. Or topic:NAME, an input whose event tells next_order_date or p_alive: the newest counts.",
+              "pooled_gap", options=("pooled_gap", "bg_nbd")),
         Field("min_samples", "count", "How many orders it takes before the customer's own gaps count; 2 when left out.",
               "2", low="1", high="100"),
         Field("else", "choice", "What stands in until then.", "product.typical_days_of_supply",
@@ -155,25 +157,26 @@ _FEATURES = (
         Field("distinct", "name", "What is told apart.", "category", required=True),
         Field("from", "event", "The event, or several, that name it.", "order.placed", required=True, many=True),
         _OVER, _where("count"),
-    ), planned=("key",)),
+    )),
     Kind("feature/quantile", "Which part of all customers somebody belongs to, going by another feature.", (
         Field("quantile", "name", "The feature they are ordered by: a number, an amount or a length of time.",
               "spend_365d", required=True),
         Field("bands", "shares", "The bands' names, and the share of customers below each: 0.90 is the highest tenth.",
               "{ high: 0.90, mid: 0.50, low: 0 }", required=True),
         Field("cut_points", "amounts", "The least value of each band but the lowest, until a snapshot of all customers "
-              "tells it.", "{ high: 400, mid: 120 }"),
-    ), planned=("key",)),
+              "tells it.", "{ high: 400, mid: 120 }", required=True),
+    )),
     Kind("feature/stage", "Where somebody stands in their life as a customer, relative to their own rhythm. new: no "
          "order yet, or one in the last 30 days. lapsed: silent for twice their own median gap between orders, at "
          "least 45 and at most 365 days. at_risk: silent for three quarters of that. hero: neither, with six or more "
          "orders in the last 365 days. active: all others. Before three gaps are known the median gap counts as 60 "
          "days.", (
-        Field("stage", "choice", "The five stages.", "[new, active, hero, at_risk, lapsed]", required=True, many=True,
+        Field("stage", "choice", "The stages to tell apart, active among them. Of those left out, lapsed counts as "
+              "at_risk, and all others as active.", "[new, active, hero, at_risk, lapsed]", required=True, many=True,
               options=STAGES),
         Field("from", "event", "The event that is counted.", "order.placed", required=True, many=True),
         _where("count"),
-    ), planned=("key",)),
+    )),
     Kind("instant/first_time", "The first time something happened.", (
         Field("first_time", "event", "The event, or several.", "order.placed", required=True, many=True),
         _where("count"),
@@ -206,8 +209,6 @@ _LASTS_WINDOW = Field("lasts", "window", "How long it may be acted on: a time, o
                       "window", required=True, low="1m", high="1100d")  # fmt: skip
 _AGAIN = Field("again", "object", "The least time between two openings; none when left out.",
                "{ at_most_every: 30d }", kind="again/at_most_every")  # fmt: skip
-_PLANNED_ON_MOMENTS = ("include_current", "on_change", "at_most_every")
-_PLANNED_ON_EVENTS = ("state", "where", "from", "first_per", "as", "equals", "between", "wait")
 
 _MATCHING = Field("matching", "name", "Only events that carry the moment's own key; any event of that customer when "
                   "left out.", "cart_id")  # fmt: skip
@@ -234,7 +235,7 @@ _MOMENTS = (
         Field("unless", "object", "The event that must not come, and within which time.",
               "{ event: order.placed, within: 1h }", required=True, kind="absence"),
         _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
-    ), planned=("pick_one", *_PLANNED_ON_MOMENTS)),
+    )),
     Kind("moment/absent", "Silence, relative to the customer's own rhythm.", (
         _MOMENT, _SAY,
         Field("absent", "object", "The event that stays away, and for how long.",
@@ -243,7 +244,7 @@ _MOMENTS = (
         _ONLY_IF, _CANCELLED_BY, _LASTS,
         Field("again", "object", "What re-arms it: the event whose absence it is.", "{ after_event: order.placed }",
               kind="again/after_event"),
-    ), planned=("key", "pick_one", *_PLANNED_ON_MOMENTS)),
+    )),
     Kind("moment/around", "A window around a date that was predicted, or that an event told.", (
         _MOMENT, _SAY,
         Field("key", "name", "What there is one window per; the same key as the feature's.", "product_family",
@@ -255,8 +256,8 @@ _MOMENTS = (
         _ONLY_IF, _CANCELLED_BY,
         Field("pick_one", "object", "When several keys are due at once, which one to talk about.",
               "{ by: expected_margin, at_most_every: 14d }", kind="pick_one"),
-        _LASTS_WINDOW,
-    ), planned=("again", *_PLANNED_ON_MOMENTS)),
+        _LASTS_WINDOW, _AGAIN,
+    )),
     Kind("moment/calendar", "A date that comes every year, on the customer's own clock.", (
         _MOMENT, _SAY,
         Field("calendar", "object", "The date, and the days around it.",
@@ -264,19 +265,19 @@ _MOMENTS = (
               kind="calendar"),
         _ONLY_IF, _CANCELLED_BY, _LASTS_WINDOW,
         Field("again", "object", "What re-arms it: the next year.", "{ every: 1y }", kind="again/every"),
-    ), planned=("key", "unless", "pick_one", *_PLANNED_ON_MOMENTS)),
+    )),
     Kind("moment/count", "So many events within a time; it opens with the one that makes them enough.", (
         _MOMENT, _SAY, _MOMENT_KEY,
         Field("count", "object", "Which events, within which time, and how many.",
               "{ event: product.viewed, over: 3d, at_least: 3 }", required=True, kind="tally"),
         _UNLESS, _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
-    ), planned=("pick_one", *_PLANNED_ON_MOMENTS)),
+    )),
     Kind("moment/sum", "So much within a time; it opens with the event that makes it enough.", (
         _MOMENT, _SAY, _MOMENT_KEY,
         Field("sum", "object", "Which property is added up, within which time, and how much.",
               "{ property: order.placed.total, over: 30d, at_least: 200 }", required=True, kind="total"),
         _UNLESS, _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
-    ), planned=("pick_one", *_PLANNED_ON_MOMENTS)),
+    )),
     Kind("moment/sequence", "Events one after the other; it opens with the last, or a wait after it.", (
         _MOMENT, _SAY, _MOMENT_KEY,
         Field("sequence", "object", "The events in their order, perhaps a state before the first or after the last, "
@@ -286,39 +287,39 @@ _MOMENTS = (
         Field("unless", "object", "The event that breaks it off.",
               "{ event: order.returned, matching: order_id, within: sequence }", kind="unless_in_sequence"),
         _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
-    ), planned=("pick_one", *_PLANNED_ON_MOMENTS)),
+    )),
     Kind("moment/either_order", "Events in any order, all within one time; it opens with the last of them.", (
         _MOMENT, _SAY, _MOMENT_KEY,
         Field("either_order", "object", "The events, perhaps a state of the product, and within which time.",
               "{ of: [{ event: product.viewed }, { event: cart.item_added }], within: 24h }", required=True,
               kind="either"),
         _UNLESS, _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
-    ), planned=("pick_one", *_PLANNED_ON_MOMENTS)),
+    )),
     Kind("moment/during", "The window of another moment, for those for whom something holds: it opens with the other "
          "one, or when its condition comes true in that window, and ends with it.", (
         _MOMENT, _SAY,
         Field("during", "name", "The other moment.", "birthday_week", required=True),
         _ONLY_IF, _CANCELLED_BY, _LASTS_WINDOW,
-    ), planned=("key", "unless", "again", "pick_one", *_PLANNED_ON_MOMENTS)),
+    )),
     Kind("moment/entered", "A customer enters a segment, by an event or by time; it ends when they leave it again.", (
         _MOMENT, _SAY, Field("entered", "name", "The segment.", "heroes", required=True),
         _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
-    ), planned=("key", "unless", "pick_one", *_PLANNED_ON_MOMENTS)),
+    )),
     Kind("moment/left", "A customer leaves a segment, by an event or by time; it ends when they are back.", (
         _MOMENT, _SAY, Field("left", "name", "The segment.", "heroes", required=True),
         _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
-    ), planned=("key", "unless", "pick_one", *_PLANNED_ON_MOMENTS)),
+    )),
     Kind("tally", "So many events within a time.", (
         _EVENT, _TALLY_OVER,
         Field("at_least", "count", "How many are enough.", "3", required=True, low="1", high="1000000"),
         _where("count"),
-    ), planned=("matching",)),
+    )),
     Kind("total", "So much within a time.", (
         Field("property", "property", "The property that is added up.", "order.placed.total", required=True),
         _TALLY_OVER,
         Field("at_least", "amount", "How much is enough, in the property's own unit.", "200", required=True),
         _where("count"),
-    ), planned=("matching",)),
+    )),
     Kind("step/event", "One event of a sequence.", (
         _EVENT, _MATCHING,
         Field("within", "duration", "Within which time after the one before; the first has none.", "14d", low="1m",
@@ -326,7 +327,7 @@ _MOMENTS = (
         Field("first_per", "choice", "Only the first order with something of this category, family or sku; for the "
               "first event. 500 of them are remembered.", "category", options=PER_LINE_KEYS),
         Field("as", "name", "A name for the event, for the reader.", "purchase"),
-    ), planned=("where", "from", "state", "wait")),
+    )),
     Kind("step/state", "What must be true of the product: before the first event when that happens, after the last "
          "as soon as a change makes it so, in either order at the last event or later. A change reaches the 1000 "
          "customers of a partition who looked last.", (
@@ -346,24 +347,24 @@ _MOMENTS = (
         _EVENT, _MATCHING,
         Field("within", "choice", "Until it opens, and after that: the only possibility.", "sequence",
               default="sequence", options=("sequence",)),
-    ), planned=_PLANNED_ON_EVENTS),
-    Kind("start", "An event that begins something.", (_EVENT,), planned=("matching", *_PLANNED_ON_EVENTS)),
-    Kind("ending/event", "Some events of the customer.", (_EVENT, _MATCHING), planned=("within", *_PLANNED_ON_EVENTS)),
+    )),
+    Kind("start", "An event that begins something.", (_EVENT,)),
+    Kind("ending/event", "Some events of the customer.", (_EVENT, _MATCHING)),
     Kind("ending/state", "A state of the product that a moment with `key: sku` is about.", _STATE),
     Kind("absence", "What should follow, and within which time.", (
         _EVENT, _MATCHING,
         Field("within", "duration", "How long to wait for it.", "1h", required=True, low="1m", high="365d"),
-    ), planned=_PLANNED_ON_EVENTS),
+    )),
     Kind("unless_in_window", "What makes a window pointless.", (
         _EVENT, _MATCHING,
         Field("within", "choice", "During the window: the only possibility.", "window", default="window",
               options=("window",)),
-    ), planned=_PLANNED_ON_EVENTS),
+    )),
     Kind("silence", "Which event stays away, and for how long.", (
         _EVENT,
         Field("for", "object", "How long: a multiple of the customer's own rhythm.",
               "{ times: 2.0, of: order_gap, min: 45d, max: 365d }", required=True, kind="rhythm"),
-    ), planned=("matching", *_PLANNED_ON_EVENTS)),
+    )),
     Kind("rhythm", "A multiple of a feature that is a length of time, within bounds.", (
         Field("times", "multiple", "How many times the rhythm.", "2.0", required=True, low="0.1", high="100"),
         Field("of", "name", "The feature that is the rhythm.", "order_gap", required=True),
@@ -382,8 +383,7 @@ _MOMENTS = (
     )),
     Kind("calendar", "Days around a yearly date.", (
         Field("date", "profile", "The date on the customer's profile.", "profile.birth_date", required=True),
-        Field("repeats", "choice", "How often it comes.", "yearly", default="yearly", options=("yearly",),
-              planned=("monthly",)),
+        Field("repeats", "choice", "How often it comes.", "yearly", default="yearly", options=("yearly",)),
         Field("from", "days", "The first day: before (-) or after (+) the date.", "-6d", default="0d", low="-180d",
               high="180d"),
         Field("to", "days", "The last day.", "0d", default="0d", low="-180d", high="180d"),
@@ -633,7 +633,7 @@ FAMILIES: Mapping[str, tuple[Kind, ...]] = {
 }
 
 PLANNED_HEADS: Mapping[str, tuple[str, ...]] = {
-    "moment": ("state", "schedule"),
+    "moment": ("schedule",),
 }
 """Alternatives that the language will have, by family."""
 

@@ -191,15 +191,18 @@ class _Loader:
         records = {
             name: self.reader.read("moment", node, f"moment {shown(name)}") for name, node in self.moments.items()
         }
-        during = [name for name, record in records.items() if record is not None and record.kind.head == "during"]
-        hosts: dict[str, Moment | None] = {name: None for name in records if name not in during}
         built: dict[str, Moment | None] = {}
-        for name in [*hosts, *during]:  # those that live during another need to know it, wherever it is written
-            record = records[name]
-            if record is not None:
-                built[name] = builder.build(record, hosts, records)
-            if name in hosts:
-                hosts[name] = built.get(name)
+        waiting = dict(records)
+        while waiting:  # those that live during another need to know it, wherever it is written
+            ready = [name for name, record in waiting.items() if _host_of(record) not in waiting]
+            if not ready:
+                first = min(waiting)
+                message = f"moment '{first}' lives during itself, directly or through others"
+                self.problems.error(self.places["moment", first], "E053", message)
+                break
+            for name in ready:
+                record = waiting.pop(name)
+                built[name] = None if record is None else builder.build(record, built, records)
         return {name: moment for name in self.moments if (moment := built.get(name)) is not None}
 
     def _campaigns(
@@ -236,6 +239,12 @@ class _Loader:
         for name in self.features:
             if name not in used:
                 self.problems.warn(self.places["feature", name], "W002", f"nothing uses feature '{name}'")
+
+
+def _host_of(record: Record | None) -> str | None:
+    """Return the moment during which another lives, as it is written."""
+    word = None if record is None else record.get("during", Word)
+    return None if word is None else word.text
 
 
 def _asked_unwritten(definitions: Definitions) -> dict[str, Feature]:

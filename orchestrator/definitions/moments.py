@@ -118,11 +118,8 @@ class MomentBuilder:
             return None
         if word.text in hosts:
             return hosts[word.text]
-        if word.text in names:
-            self.problems.error(word.place, "E050", f"not supported yet: '{word.text}' lives during another itself")
-        else:
-            near = did_you_mean(word.text, names)
-            self.problems.error(word.place, "E045", f"unknown moment '{word.text}'{near}")
+        near = did_you_mean(word.text, names)
+        self.problems.error(word.place, "E045", f"unknown moment '{word.text}'{near}")
         return None
 
     def _check(self, record: Record, key: str | None) -> Condition | None:
@@ -174,9 +171,8 @@ class MomentBuilder:
         for word in () if again is None else again.words("after_event"):
             if event and word.text not in event:
                 self.problems.error(
-                    word.place, "E050", f"not supported yet: 'again' after {word.text}, this moment re-arms after "
-                    f"{event[0]}",
-                )  # fmt: skip
+                    word.place, "E044", f"'after_event: {word.text}' does not fit, a silence begins with {event[0]}"
+                )
         rhythm = absent.get("for", Record)
         if rhythm is None:
             return
@@ -195,6 +191,8 @@ class MomentBuilder:
             self._check_launch(record, around)
             self._check_window(around)
             return
+        if "again" in record.places and "pick_one" in record.places:
+            self.problems.error(record.at("again"), "E013", "only one of 'again' and 'pick_one' can be set here")
         if "matching" in around.places:
             self.problems.error(around.at("matching"), "E044", "'matching' goes with `date: product.launch_at`")
         date, key = self._declared(around, "date"), record.get("key", Word)

@@ -194,6 +194,8 @@ class Reader:
             return None
         if known.type == "choice":
             return self._choice(known, scalar)
+        if known.type == "model":
+            return self._model(known, scalar)
         if known.type == "event":
             return self._event(scalar)
         if known.type == "property":
@@ -232,6 +234,16 @@ class Reader:
         near = did_you_mean(scalar.text[:64], known.options)
         expected = f"must be {known.options[0]}" if len(known.options) == 1 else f"is one of {', '.join(known.options)}"
         self.problems.error(scalar.place, "E027", f"'{known.name}' {expected}, not {shown(scalar.text)}{near}")
+        return None
+
+    def _model(self, known: Field, scalar: Scalar) -> Word | None:
+        source, colon, topic = scalar.text.partition(":")
+        if source != "topic" or not colon:
+            return self._choice(known, scalar)
+        if topic in self.catalogue.topics:
+            return Word(scalar.text, scalar.place)
+        near = did_you_mean(topic[:64], self.catalogue.topics)
+        self.problems.error(scalar.place, "E046", f"unknown topic {shown(topic)}{near}")
         return None
 
     def _event(self, scalar: Scalar) -> Word | None:

@@ -177,6 +177,8 @@ def _field(known: Field, catalogue: Catalogue) -> Schema:
 def _plain(known: Field, catalogue: Catalogue) -> Schema:
     if known.type == "name" and known.options:
         return {"anyOf": [{"enum": list(known.options)}, {"type": "string", "pattern": _PATTERNS["name"]}]}
+    if known.type == "model":
+        return {"anyOf": [{"enum": list(known.options)}, {"type": "string", "pattern": "^topic:."}]}
     if known.type == "choice":
         return {"enum": list(known.options)}
     if known.type == "event":
