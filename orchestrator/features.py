@@ -43,7 +43,7 @@ class EventView:
 
 def keys_of(event: Event, key: str, reference: Reference) -> tuple[str, ...]:
     """Return the distinct keys an event carries, in the order met: one cart, or the families of an order's lines."""
-    if key in PER_LINE_KEYS and not (key == "category" and event.data.get("category") is not None):
+    if key in PER_LINE_KEYS and event.data.get(key) is None:
         return tuple(lines_by(event, key, reference))
     value = event.data.get(key)
     return () if value is None or len(text := str(value)) > MAX_KEY else (text,)

@@ -101,8 +101,8 @@ def test_a_date_per_sku() -> None:
               - { at: 0d, event: order.placed, lines: [ { sku: SOAP, price: 2 }, { sku: LAMP, price: 40 } ] }
             expect:
               - { at: 17d, moment: m, is: waiting, key: SOAP }
-              - { at: 17d, moment: m, is: absent, key: LAMP }
               - { at: 19d, moment: m, is: acted, key: SOAP }
+              - { at: 60d, triggers: [hello] }
         """,
     )
 

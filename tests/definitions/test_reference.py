@@ -19,6 +19,7 @@ from orchestrator.definitions.reference import json_schema, markdown
 FIELDS = [pytest.param(kind, known, id=f"{kind.name}.{known.name}") for kind in ALL_KINDS for known in kind.fields]
 CONTEXTUAL = {
     "choice",
+    "model",
     "event",
     "property",
     "profile",
