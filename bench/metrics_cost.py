@@ -33,10 +33,9 @@ from orchestrator.runtime.metrics import registry_of
 CUSTOMERS, STEP_RECORDS, ROUNDS = 1_000, 100, 3
 LIMIT = 0.03
 
-_NAMES = {"tally", "counted", "counted_to", "customers", "timers", "slots", "size", "held", "marks", "seen", "late"}
+_NAMES = {"tally", "counted", "counted_to", "customers", "timers", "slots", "size", "held", "late"}
 _ATTRIBUTES = {
     "_tally", "census", "event_times", "reached", "held_stored", "_note_progress", "_count", "_count_late",
-    "_count_repeated",
 }  # fmt: skip
 """What only counting has."""
 

@@ -57,9 +57,12 @@ def advance(
     relevant = program.relevant
     for event in events:
         if event.name in relevant:
-            _fire_until(step, min(event.time - 1, clock), not_before)
+            before = event.time - 1 if event.time <= clock else clock
+            if customer.next_due <= before:
+                _fire_until(step, before, not_before)
             observe(step, event)
-    _fire_until(step, clock, not_before)
+    if customer.next_due <= clock:
+        _fire_until(step, clock, not_before)
     return step.effects
 
 
@@ -154,6 +157,7 @@ def _repeated(step: Step, event: Event) -> bool:
     seen = step.customer.seen
     mark = fingerprint(f"{event.topic}/{event.id}")
     if mark in seen:
+        step.effects.repeated += 1
         return True
     if len(seen) >= SEEN_BEFORE_PRUNING:
         for old in [old for old, forget_at in seen.items() if forget_at < step.clock_before]:

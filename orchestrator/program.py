@@ -97,6 +97,8 @@ class Program:
         self.moments = self.filed.moments
         self.campaigns = definitions.campaigns
         self._topics = {STOCK: "products", **topics}
+        late = definitions.policy.accept_late
+        self._late = {event: late[topic] for event, topic in self._topics.items() if topic in late}
         self.disorder = {moment.name: self._disorder_of(moment) for moment in self.moments.values()}
         """How long an instance of a moment waits beyond its due instant for stragglers, milliseconds."""
         self.disorder |= {name: self.disorder[filed] for name, filed in self.filed.filed_as.items()}
@@ -163,7 +165,7 @@ class Program:
         """Return how long after its time an event of this name still corrects, milliseconds."""
         if event == STOCK:
             return FOREVER  # it comes from us, when its time has come
-        return self.policy.accept_late.get(self._topics.get(event, ""), self.policy.default_accept_late)
+        return self._late.get(event, self.policy.default_accept_late)
 
     def _remembered(self) -> dict[str, int]:
         asked = [(c.after.campaign, c.after.within) for c in self.campaigns.values() if c.after is not None]

@@ -133,10 +133,10 @@ class ActiveCampaign(msgspec.Struct, frozen=True, gc=False):
 
 class Effects:
     """Everything one customer's step emits, in order; `active` is the slot after it: a record, None when free, or
-    unchanged when nothing was said.
+    unchanged when nothing was said. `repeated` counts events that were seen before.
     """
 
-    __slots__ = ("active", "active_changed", "decisions", "outcomes", "triggers")
+    __slots__ = ("active", "active_changed", "decisions", "outcomes", "repeated", "triggers")
 
     def __init__(self) -> None:
         self.decisions: list[Decision] = []
@@ -144,6 +144,7 @@ class Effects:
         self.outcomes: list[CampaignOutcome] = []
         self.active: ActiveCampaign | None = None
         self.active_changed = False
+        self.repeated = 0
 
     def hold(self, active: ActiveCampaign | None) -> None:
         """Say what holds the slot now, None when it is free."""

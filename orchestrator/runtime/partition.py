@@ -239,8 +239,6 @@ class Partition:
             until = self._slots_left.inherit(key)
             if until is not None:
                 inherit_slot(deciding.program, entry.customer, until)
-        seen = entry.customer.seen
-        marks = list(seen) if events else None
         if events and events[0].time < before:
             self._count_late(events, before)
         effects = advance(
@@ -257,8 +255,7 @@ class Partition:
         self._change(key, entry)
         if self._onlookers is not None:
             self._onlookers.note(key, awaited(deciding.program, entry.customer))
-        if marks is not None and (len(events) > 1 or len(seen) <= len(marks)):
-            self._count_repeated(events, seen, marks)
+        self._tally.duplicates += effects.repeated
         if effects.decisions or effects.outcomes or effects.triggers or effects.active_changed:
             causes = None
             if deciding.traces:
@@ -308,12 +305,6 @@ class Partition:
                 in_time = event.time >= before - deciding.program.accept_late(event.name)
                 kind = deciding.intake.topic_names[event.topic], "accepted" if in_time else "too_late"
                 late[kind] = late.get(kind, 0) + 1
-
-    def _count_repeated(self, events: Sequence[Event], seen: dict[int, int], marks: list[int]) -> None:
-        """Count the events that the engine had seen before: those of which it made no new mark, after these."""
-        marked = sum(bool(event.id) and event.name != PROFILE for event in events)
-        known = set(marks)
-        self._tally.duplicates += max(0, marked - sum(mark not in known for mark in seen))
 
     def _note_progress(self, clock: int) -> None:
         self.reached = clock
