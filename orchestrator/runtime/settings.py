@@ -310,6 +310,7 @@ SETTINGS: tuple[Setting, ...] = (
         "changing it forgets these ends.",
         secret=True,
     ),
+    Setting("ERASURE_SALT_FILE", "file", _file, "", "A file with that salt, instead of ERASURE_SALT; such as a mount."),
     Setting(
         "WEB_HOST",
         "address",
@@ -375,7 +376,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
 )
 
-_FROM_FILES = ("SASL_PASSWORD", "WEB_TOKEN", "SCHEMA_REGISTRY_URL")
+_FROM_FILES = ("SASL_PASSWORD", "WEB_TOKEN", "SCHEMA_REGISTRY_URL", "ERASURE_SALT")
 """Secrets that may be given as a file, named by NAME_FILE."""
 
 _IN_MILLISECONDS = {"COMMIT_INTERVAL", "MAX_LAG", "MAX_SKEW", "TRANSACTION_TIMEOUT", "SESSION_TIMEOUT"}

@@ -22,7 +22,7 @@ from tests.deploy.helm import Document
 OLDEST, NEWEST = "1.27", "1.37"
 NOT_KUBERNETES = ("monitoring.coreos.com/", "keda.sh/")
 SETS = list(generated.SETS)
-SECRETS = {"SASL_PASSWORD", "WEB_TOKEN"}
+SECRETS = {"SASL_PASSWORD", "WEB_TOKEN", "ERASURE_SALT"}
 
 pytestmark = pytest.mark.timeout(helm.BUILD_SECONDS + 60)  # the first test of a machine may build helm
 
@@ -107,7 +107,7 @@ def test_workers_accept_the_environment(
 ) -> None:
     """Each role starts with what the chart gives it: values, secrets and folders fit together."""
     monkeypatch.chdir(helm.ROOT)
-    for file in ("password", "ca.crt", "tls.crt", "tls.key", "web-token"):
+    for file in ("password", "ca.crt", "tls.crt", "tls.key", "web-token", "erasure-salt"):
         (tmp_path / file).write_text("secret")
     (tmp_path / "registry-url").write_text("https://u:p@registry:8081")
     for pod in pods(rendered[name]):
@@ -340,6 +340,8 @@ def test_tokens_instead_of_passwords() -> None:
         assert {"name": "ORCHESTRATOR_SASL_TOKEN_URL", "value": token} in container["env"]
     assert of_kind(documents, "TriggerAuthentication")["spec"]["env"][1]["parameter"] == "oauthTokenEndpointUri"
     assert of_kind(documents, "ScaledObject")["spec"]["triggers"][0]["metadata"]["sasl"] == "oauthbearer"
+    policy = of_kind(documents, "NetworkPolicy", "engine")["spec"]
+    assert {443, 9094} <= {port["port"] for rule in policy["egress"] for port in rule["ports"]}
 
 
 def test_the_network_is_closed_but_for_what_is_needed(rendered: dict[str, list[Document]]) -> None:

@@ -171,7 +171,12 @@ def test_pages_with_customers_data_need_a_token_to_be_set() -> None:
 
 def test_secrets_may_come_from_files(tmp_path: Path) -> None:
     """A mounted secret ends in a line feed, which is not part of it."""
-    files = {"SASL_PASSWORD": "from-file", "WEB_TOKEN": "a-token", "SCHEMA_REGISTRY_URL": "https://u:p@registry"}
+    files = {
+        "SASL_PASSWORD": "from-file",
+        "WEB_TOKEN": "a-token",
+        "SCHEMA_REGISTRY_URL": "https://u:p@registry",
+        "ERASURE_SALT": "a-salt",
+    }
     for name, text in files.items():
         (tmp_path / name).write_text(f"{text}\n")
     given = {f"ORCHESTRATOR_{name}_FILE": str(tmp_path / name) for name in files}
@@ -180,6 +185,7 @@ def test_secrets_may_come_from_files(tmp_path: Path) -> None:
 
     assert settings.sasl_password == Secret("from-file")
     assert settings.web_token == Secret("a-token")
+    assert settings.erasure_salt == Secret("a-salt")
     assert settings.schema_registry_url == "https://u:p@registry"
 
 
@@ -239,7 +245,7 @@ def test_the_reference_lists_every_setting_with_its_description() -> None:
 
 def test_every_field_of_the_settings_comes_from_a_variable() -> None:
     """There is no setting that cannot be set."""
-    files = {"sasl_password_file", "web_token_file", "schema_registry_url_file"}
+    files = {"sasl_password_file", "web_token_file", "schema_registry_url_file", "erasure_salt_file"}
     variables = {setting.name.lower() for setting in SETTINGS} - files
 
     assert variables == {field.name.removesuffix("_ms") for field in dataclasses.fields(Settings)}

@@ -107,6 +107,9 @@ app.kubernetes.io/part-of: journey-orchestrator
 - {name: ORCHESTRATOR_SCHEMA_REGISTRY_URL, value: {{ .url | quote }}}
 {{- end }}
 {{- end }}
+{{- if $root.Values.erasureSaltSecret.name }}
+- {name: ORCHESTRATOR_ERASURE_SALT_FILE, value: /run/secrets/journey/erasure-salt}
+{{- end }}
 {{- range $name, $value := $root.Values.settings }}
 - {name: ORCHESTRATOR_{{ $name }}, value: {{ $value | quote }}}
 {{- end }}
@@ -116,9 +119,10 @@ app.kubernetes.io/part-of: journey-orchestrator
 {{- define "journey.secrets" -}}
 {{- $kafka := .root.Values.kafka -}}
 {{- $registry := .root.Values.schemaRegistry.urlSecret -}}
+{{- $salt := .root.Values.erasureSaltSecret -}}
 {{- $user := .values.kafkaUser -}}
 {{- $token := .values.webTokenSecret | default dict -}}
-{{- if or $user.passwordSecret.name $kafka.caSecret.name $user.certificateSecret.name $registry.name $token.name -}}
+{{- if or $user.passwordSecret.name $kafka.caSecret.name $user.certificateSecret.name $registry.name $salt.name $token.name -}}
 - name: secrets
   projected:
     defaultMode: 0440
@@ -134,6 +138,9 @@ app.kubernetes.io/part-of: journey-orchestrator
       {{- end }}{{ end }}
       {{- with $registry }}{{ if .name }}
       - secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: registry-url}]}
+      {{- end }}{{ end }}
+      {{- with $salt }}{{ if .name }}
+      - secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: erasure-salt}]}
       {{- end }}{{ end }}
       {{- with $token }}{{ if .name }}
       - secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: web-token}]}
