@@ -1,4 +1,4 @@
-"""Prints what back-testing the demo's year costs, and whether it is what the demo decided: `python -m bench.backtest`."""
+"""Prints what back-testing the demo's year costs, and whether the demo decided the same: `python -m bench.backtest`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def measure(folder: Path, seed: int, households: int | None, days: int | None) -
     config = DemoConfig(folder / "demo", DEFINITIONS, seed, households, days)
     live = run_demo(config, Console(stderr=True), after).figures
     world = World(seed, households, days)
-    export(world.stream(), folder / "history", topics_of(settings), FileRegistry(settings.schemas))
+    export(world, folder / "history", settings)
     history = Files(folder / "history", settings, BARRIER_EVERY, world.ends_at + SETTLES)
 
     print(f"live: {live['events']:,.0f} events, {live['cpu_us_per_event']:.1f} CPU-µs each, in {live['seconds']:.0f} s")

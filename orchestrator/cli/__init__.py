@@ -13,6 +13,7 @@ from orchestrator.runtime.errors import OperatorError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("orchestrator.cli.demo:demo", "Run the whole product here: embedded broker, real purchases, live view."),
+    "init": ("orchestrator.cli.init:init", "Write a small pack of definitions to begin with."),
     "lint": ("orchestrator.cli.lint:lint", "Check definitions and print every problem with its place."),
     "test": ("orchestrator.cli.test:test", "Run the tests that lie beside definitions."),
     "backtest": ("orchestrator.cli.backtest:backtest", "Show what definitions would have done on recorded events."),

@@ -13,8 +13,10 @@ import click
 from rich.console import Console
 
 from orchestrator.cli.why import explain_customer, says_of
+from orchestrator.demo.export import export as export_world
 from orchestrator.demo.replay_process import replay
 from orchestrator.demo.run import DemoConfig, run_demo
+from orchestrator.demo.world import World
 from orchestrator.report.data import ReportData
 from orchestrator.runtime.errors import FINDINGS, USAGE, OperatorError
 from orchestrator.runtime.record_reader import RecordReader
@@ -35,6 +37,11 @@ WHY_LINES = 16
 @click.option("--engines", type=click.IntRange(1, 8), default=1, help="Engine processes.")
 @click.option("--keep", is_flag=True, help="Leave the broker running at the end, to ask it why; Ctrl-C ends it.")
 @click.option("--only-replay", is_flag=True, help="Only fill the environment's topics, for workers that run already.")
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path),
+    help="Only write the year's input into a folder of recorded events, for back-tests.",
+)
 def demo(
     out: Path,
     definitions: Path | None,
@@ -45,6 +52,7 @@ def demo(
     engines: int,
     keep: bool,
     only_replay: bool,
+    export: Path | None,
 ) -> None:
     """Replay a year of real purchases through real topics and workers, then report and audit.
 
@@ -52,6 +60,10 @@ def demo(
     everything it started; exits 0 only if the audit is clean and every planted cart is accounted for.
     """
     console = Console(width=None if sys.stdout.isatty() else 110)  # a log file has no width of its own
+    if export is not None:
+        written = export_world(World(seed, households, days), export, load())
+        console.print(f"{written:,} recorded events in {export}", highlight=False)
+        return
     if only_replay:
         settings = load(required={"BOOTSTRAP_SERVERS"})
         ended = replay(settings, seed, households, days, lambda _: None)

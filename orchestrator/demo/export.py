@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,25 @@ import fastavro
 from fastavro.write import Writer
 
 from orchestrator.backtest.files import ARRIVED, with_arrival
-from orchestrator.demo.feed import PRODUCTS, Arrival
+from orchestrator.demo.feed import PRODUCTS
+from orchestrator.demo.world import World
 from orchestrator.runtime.schema_registry import FileRegistry
-from orchestrator.runtime.topic import Topics
+from orchestrator.runtime.settings import Settings
+from orchestrator.runtime.topics import load as load_topics
 
 _SYNC = hashlib.md5(b"orchestrator demo", usedforsecurity=False).digest()
 _BLOCK = 256 << 10
 """Bytes of a block; several processes read a file by its blocks."""
 
 
-def export(arrivals: Iterable[Arrival], folder: Path, topics: Topics, registry: FileRegistry) -> int:
-    """Write a stream into files, each record with the instant at which it arrived; return how many there were."""
+def export(world: World, folder: Path, settings: Settings) -> int:
+    """Write a world's stream into files, each record with the instant at which it arrived; return how many."""
+    topics, registry = load_topics(settings.topics, settings.schemas), FileRegistry(settings.schemas)
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
     with ExitStack() as stack:
         writers: dict[str, Any] = {}
-        for at, topic, _, record in arrivals:
+        for at, topic, _, record in world.stream():
             writer = writers.get(topic)
             if writer is None:
                 file = stack.enter_context((folder / f"{topic}.avro").open("wb"))
