@@ -36,6 +36,7 @@ from orchestrator.view import CustomerView
 WATCHED = (During, Membership)
 REACHED = (Total, Sequence)
 _DELAYED = (Absence, Total)
+_STARTED = (Absence, Total, Sequence)
 # Tuples, for `isinstance(x, A | B)` builds the union anew for every event.
 
 MAX_OVER = 16
@@ -60,7 +61,7 @@ def move(step: Step, role: Role, event: Event) -> list[EndedMoment]:
                 launch_is_over(step.customer, moment, key, known[key].started)
         if isinstance(moment.shape, Sequence):
             _break_off(step, moment, keys, event.time)
-        elif isinstance(moment.shape, Absence):
+        if isinstance(moment.shape, _STARTED):  # what began before and is only heard of later is over already
             for key in ("",) if keys is None else keys:
                 _remember(step.customer, moment, key, event.time)
     changed = len(instances) < before or isinstance(moment.shape, Sequence)
@@ -328,12 +329,10 @@ def _break_off(step: Step, moment: Moment, keys: Iterable[str] | None, time: int
     for key in [key for key in progress if keys is None or key in keys]:
         if min(seen for seen in progress[key] if seen is not None) <= time:
             del progress[key]
-            _remember(step.customer, moment, key, time)
     step.customer.set_fact(_progress(moment), progress or None)
     if isinstance(moment.shape, Sequence) and moment.shape.then is not None:
         for key in looked_at(step.customer, moment) if keys is None else keys:
-            if forget_looks(step.customer, moment, key, time) > -FOREVER:
-                _remember(step.customer, moment, key, time)
+            forget_looks(step.customer, moment, key, time)
 
 
 def _progress(moment: Moment) -> str:
