@@ -551,8 +551,8 @@ _POLICY = (
     Kind("one_at_a_time", "A customer has one campaign at a time.", (
         Field("holds_until", "choice", "When the next one may come; the control group waits as well.",
               "measure_ends", default="measure_ends", options=("measure_ends",)),
-        Field("exempt", "choice", "Classes of message that need not wait.", "[transactional, legal]", many=True,
-              options=("transactional", "legal")),
+        Field("exempt", "choice", "Classes of message that need not wait; both when left out.",
+              "[transactional, legal]", many=True, options=("transactional", "legal")),
         Field("interrupt", "choice", "Whether something much better may cut in.", "never", default="never",
               options=("never",), later=True),
         Field("rest", "duration", "Quiet time after each campaign's window, which is measured without it.", "0d",

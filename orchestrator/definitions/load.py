@@ -135,7 +135,9 @@ class _Loader:
         features.update(builder.hidden)
         keys = {name: moments[name].key if name in moments else ANY for name in self.moments}
         campaigns = self._campaigns(declared, names, keys)
-        policy = build_policy(dict(self._policy()), self.problems)
+        sections = dict(self._policy())
+        policy = build_policy(sections, self.problems)
+        self._check_exempt(sections["one_at_a_time"], campaigns)
         definitions = Definitions(
             version, features, segments, moments, campaigns, policy or Policy(), self.catalogue.topic_by_event
         )
@@ -217,6 +219,16 @@ class _Loader:
         found = {name: campaign for name, campaign in built.items() if campaign is not None}
         check_circles(found, {name: self.places["campaign", name] for name in found}, self.problems)
         return found
+
+    def _check_exempt(self, section: Record, campaigns: Mapping[str, Campaign]) -> None:
+        """Note campaigns of a class that needs no slot where the policy says which do, and not theirs."""
+        named = section.texts("exempt")
+        for name, campaign in campaigns.items():
+            if named and campaign.exempt and campaign.message_class not in named:
+                said = (
+                    f"a {campaign.message_class} message needs no slot, and the policy exempts only {', '.join(named)}"
+                )
+                self.problems.error(self._where("campaign", name, "class"), "E051", said)
 
     def _policy(self) -> Iterator[tuple[str, Record]]:
         for name in POLICY_SECTIONS:

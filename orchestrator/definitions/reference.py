@@ -174,13 +174,17 @@ def _field(known: Field, catalogue: Catalogue) -> Schema:
     }  # fmt: skip
 
 
+_PLAIN_WORDS = {"true": True, "false": False}
+"""Words that are not text to editors."""
+
+
 def _plain(known: Field, catalogue: Catalogue) -> Schema:
     if known.type == "name" and known.options:
         return {"anyOf": [{"enum": list(known.options)}, {"type": "string", "pattern": _PATTERNS["name"]}]}
     if known.type == "model":
         return {"anyOf": [{"enum": list(known.options)}, {"type": "string", "pattern": "^topic:."}]}
     if known.type == "choice":
-        return {"enum": list(known.options)}
+        return {"enum": [_PLAIN_WORDS.get(option, option) for option in known.options]}
     if known.type == "event":
         return {"enum": list(catalogue.events)}
     if known.type in _JSON_TYPES:

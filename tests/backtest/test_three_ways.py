@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from orchestrator.backtest.files import Files
 from orchestrator.backtest.history import History
 from orchestrator.backtest.result import KINDS, read_records
 from orchestrator.backtest.run import backtest
 from orchestrator.backtest.topics import TopicRange
+from orchestrator.cli import main
 from orchestrator.definitions.catalogue import CATALOGUE
 from orchestrator.definitions.load import TESTS, load
 from orchestrator.definitions.nodes import Problems
@@ -126,15 +130,31 @@ def test_files_and_topics_give_what_a_worker_decided_with_the_same_barriers(
     assert "sku_cap" in {one["reason"] for decision in stream.decisions for one in decision["candidates"]}
     assert from_files == worker
     assert from_topics == worker
+    asked = stream.decisions[0]["customer_id"]
+    told = run(stream, "why", asked, "--definitions", str(folder), "--json")
+    of_worker = [one["decision_id"] for one in stream.decisions if one["customer_id"] == asked]
+    assert [one["decision_id"] for one in json.loads(told)["decisions"]] == of_worker
+    out = str(tmp_path / "by-command")
+    found = run(stream, "backtest", str(folder), "--topics", "--out", out, "--processes", "1", "--json")
+    assert json.loads(found)["decisions"]["all"] == len(worker["decisions"])
+
+
+def run(stream: Stream, *arguments: str) -> str:
+    """Return what a command printed that reads a stream's topics."""
+    ended = CliRunner().invoke(main, arguments, env=stream.environment)
+    assert ended.exit_code == 0, ended.output
+    return ended.stdout
 
 
 # --- the tests that lie beside the retail pack ------------------------------------------------------------------------
 
 
-def with_little_luck(folder: Path) -> Path:
-    """Return a copy of the retail pack with the smallest control group there can be, and no hold-out."""
+def with_little_luck(pack: Path, tests: str, folder: Path) -> Path:
+    """Return a copy of a pack and some of its tests, with the smallest control group there can be, and no hold-out."""
     folder.mkdir()
-    for path, text in read_directory(RETAIL).items():
+    for path, text in read_directory(pack).items():
+        if path.endswith(TESTS) and not fnmatch(path, f"*/{tests}{TESTS}"):
+            continue
         fair = re.sub(r"control: {.*?}", "control: { start: 1%, floor: 1% }", text).replace("share: 5%", "share: 0%")
         (folder / Path(path).name).write_text(fair)
     return folder
@@ -160,8 +180,8 @@ def happenings(run: ScenarioRun) -> list[tuple[int, int, str, dict[str, Any]]]:
         if given.customer not in known:
             known.add(given.customer)
             consents = [
-                {"channel": channel, "purpose": "marketing", "granted": True, "at": given.arrives - DAY}
-                for channel in run.channels
+                {"channel": channel, "purpose": purpose, "granted": True, "at": given.arrives - DAY}
+                for channel, purpose in run.channels
             ]
             agreed = {"customer_id": given.customer, "updated_at": given.arrives - DAY, "consents": consents}
             found.append((given.arrives, -1, "customer-profiles", agreed))
@@ -193,11 +213,12 @@ def scenarios_of(folder: Path, definitions: Definitions) -> list[Scenario]:
     ]
 
 
-def test_the_tests_of_the_retail_pack_decide_what_a_worker_and_a_back_test_decide(
-    embedded: EmbeddedBroker, tmp_path: Path
+@pytest.mark.parametrize(("pack", "tests"), [(RETAIL, "*"), (RETAIL.with_name("retail_plus"), "series")])
+def test_the_tests_of_a_pack_decide_what_a_worker_and_a_back_test_decide(
+    embedded: EmbeddedBroker, tmp_path: Path, pack: Path, tests: str
 ) -> None:
     """Every test's events go through a worker and a back-test under the barriers that the test itself takes."""
-    folder = with_little_luck(tmp_path / "retail")
+    folder = with_little_luck(pack, tests, tmp_path / "pack")
     definitions, _ = load(read_directory(folder))
     assert definitions is not None
     program = Program(definitions, CATALOGUE.topic_by_event)
