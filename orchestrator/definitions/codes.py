@@ -62,4 +62,5 @@ CODES: Mapping[str, str] = {
     "W014": "A cap without effect.",
     "W015": "Two features or segments that are the same.",
     "W016": "A feature or moment that may keep very much per customer.",
+    "W017": "Quiet hours of nearly the whole day.",
 }

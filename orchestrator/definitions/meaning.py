@@ -257,6 +257,15 @@ def caps_without_effect(scene: Scene) -> Iterator[Problem]:
             yield _warning(place, "W014", message)
 
 
+def quiet_hours_all_day(scene: Scene) -> Iterator[Problem]:
+    """Yield quiet hours that leave less than an hour of the day."""
+    quiet = scene.definitions.policy.quiet_hours
+    left = DAY_MINUTES if quiet is None else (quiet.start - quiet.end) % DAY_MINUTES
+    if left < 60:
+        place = scene.where("section", "contact", "quiet_hours")
+        yield _warning(place, "W017", f"the quiet hours leave {_long(left * 60_000)} of the day for all messages")
+
+
 def _never_reached(cap: Cap, other: Cap) -> bool:
     """Return whether a cap is never reached because of another, which counts at least the same messages."""
     return cap != other and other.channel in (None, cap.channel) and other.per >= cap.per and other.max <= cap.max
@@ -275,8 +284,8 @@ def state_without_end(scene: Scene) -> Iterator[Problem]:
     for cost in footprint(scene.definitions):
         if cost.at_most > LARGE and cost.what in ("feature", "moment") and "." not in cost.name:
             message = (
-                f"'{cost.name}' may come to {-(-cost.at_most // 1_000)} KB per customer: with a 'key' and 'over' every key "
-                "keeps its own spans of time; leave one of them out"
+                f"'{cost.name}' may come to {-(-cost.at_most // 1_000)} KB per customer: with a 'key' and 'over' "
+                "every key keeps its own spans of time; leave one of them out"
             )
             yield _warning(scene.where(cost.what, cost.name), "W016", message)
 
@@ -321,6 +330,7 @@ CHECKS: tuple[Callable[[Scene], Iterator[Problem]], ...] = (
     moments_that_come_too_soon,
     campaigns_always_outranked,
     caps_without_effect,
+    quiet_hours_all_day,
     state_without_end,
     features_the_same,
     segments_the_same,
