@@ -156,3 +156,41 @@ def test_a_mistake_is_said_with_what_to_do(tmp_path: Path, arguments: list[str],
 
     assert ended.exit_code == 2
     assert said in ended.stderr
+
+
+def test_a_pack_brings_its_own_inputs(tmp_path: Path) -> None:
+    """Topics that the pack declares are files like any other; times may be written as people write them."""
+    banking = ROOT / "deploy" / "definitions" / "banking"
+    customers = [f"b{number}" for number in range(20)]
+    consents = [
+        {"channel": channel, "purpose": "marketing", "granted": True, "at": "2025-01-01"}
+        for channel in ("email", "app", "push", "letter", "sms")
+    ]
+    profiles = [{"customer_id": one, "updated_at": "2025-01-01", "consents": consents} for one in customers]
+    bookings = [
+        {"booking_id": f"{one}-{day}", "customer_id": one, "booked_at": f"2025-03-{day:02}T09:00:00Z"}
+        | {"merchant_kind": "car_dealer", "amount": 200_000, "direction": "out"}
+        for one in customers
+        for day in (3, 13)
+    ]
+    for topic, records in (("customer-profiles", profiles), ("transactions", bookings)):
+        (tmp_path / f"{topic}.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in records))
+    arguments = [
+        "backtest",
+        str(banking),
+        "--events",
+        str(tmp_path),
+        "--to",
+        "2025-03-31",
+        "--processes",
+        "1",
+        "--json",
+    ]
+
+    ended = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "out")])
+
+    assert ended.exit_code == 0, ended.output
+    found = json.loads(ended.output)
+    assert found["history"]["records"] == {"customer-profiles": 20, "transactions": 40}
+    assert found["history"]["unusable"] == []
+    assert found["triggers"]["by_campaign"]["car_insurance"] >= 10
