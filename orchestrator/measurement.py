@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from orchestrator.arbitration.history import became_of, counts_as
 from orchestrator.customer import Customer, Window
 from orchestrator.events import CLICKED, DAY, FOREVER, ORDERED, Event
 from orchestrator.features import MAX_KEY, line_margin
@@ -28,9 +29,6 @@ NEW_CATEGORY = "new_category"
 
 FIRST_BOUGHT = "first_bought.category"
 """The feature behind it: since when each category was bought."""
-
-MAX_REMEMBERED = 20
-"""Windows kept beyond `amend_for` because other campaigns ask what became of them."""
 
 WEEK = 7 * DAY
 HISTORY = 12
@@ -96,11 +94,31 @@ def release_slot(step: Step) -> None:
 
 
 def _kept(step: Step) -> list[Window]:
-    """Return the closed windows that returns may still amend, or that other campaigns ask about."""
-    now, remembered = step.customer.now, step.program.remembered
+    """Return the closed windows that returns may still amend, and those that answer what other campaigns ask.
+
+    What became of an older one is final, so of all that answer the same question the last is enough.
+    """
+    closed, now = step.customer.closed, step.customer.now
     keep_from = now - step.program.policy.amend_for
-    asked = [w for w in step.customer.closed if w.end < keep_from and w.start >= now - remembered.get(w.campaign, 0)]
-    return [*asked[-MAX_REMEMBERED:], *(window for window in step.customer.closed if window.end >= keep_from)]
+    kept = [window for window in closed if window.end >= keep_from]
+    old = [window for window in closed if window.end < keep_from]
+    if not old:
+        return kept
+    answers = [_last(old, now, *question) for question in step.program.remembered]
+    return [*(window for window in old if any(window is answer for answer in answers)), *kept]
+
+
+def _last(windows: list[Window], now: int, campaign: str, outcome: str, length: int) -> Window | None:
+    """Return the last window of which something became, made small: it is neither measured nor amended any more."""
+    for window in reversed(windows):
+        if window.campaign != campaign or window.start < now - length:
+            continue
+        became = became_of(window, now)
+        if counts_as(became, outcome):
+            window.clicked = became == "responded"
+            window.orders, window.categories, window.triggers = {}, {}, []
+            return window
+    return None
 
 
 def measure(step: Step, event: Event) -> None:

@@ -133,7 +133,7 @@ class Program:
         self._asks = {moment.name: self._events_asked(moment) for moment in self.watched}
         self.shared_caps = tuple((c.name, c.cap) for c in self.campaigns.values() if c.cap is not None)
         self.remembered = self._remembered()
-        """How long after its decision the window of a campaign is kept because others ask what became of it."""
+        """What campaigns ask of the past: of which campaign, what must have become of it, and how long ago at most."""
         asks_for_clicks = any(c.after is not None and c.after.outcome != "received" for c in self.campaigns.values())
         self.measured = MEASURED | {CLICKED} if asks_for_clicks else MEASURED
         """The event names that windows count."""
@@ -167,13 +167,15 @@ class Program:
             return FOREVER  # it comes from us, when its time has come
         return self._late.get(event, self.policy.default_accept_late)
 
-    def _remembered(self) -> dict[str, int]:
-        asked = [(c.after.campaign, c.after.within) for c in self.campaigns.values() if c.after is not None]
-        asked += [(other.after, other.length) for c in self.campaigns.values() for other in c.exclusions]
-        longest: dict[str, int] = {}
-        for name, length in asked:
-            longest[name] = max(length, longest.get(name, 0))
-        return longest
+    def _remembered(self) -> tuple[tuple[str, str, int], ...]:
+        asked = [
+            (c.after.campaign, c.after.outcome, c.after.within) for c in self.campaigns.values() if c.after is not None
+        ]
+        asked += [(other.after, "", other.length) for c in self.campaigns.values() for other in c.exclusions]
+        longest: dict[tuple[str, str], int] = {}
+        for campaign, outcome, length in asked:
+            longest[campaign, outcome] = max(length, longest.get((campaign, outcome), 0))
+        return tuple((*question, length) for question, length in longest.items())
 
     def _event_names(self) -> set[str]:
         names = {name for feature in self.features.values() for name in feature.events}

@@ -33,6 +33,13 @@ def became_of(window: Window, now: int) -> str:
     return "ignored" if window.end <= now else "received"
 
 
+def counts_as(became: str, outcome: str) -> bool:
+    """Return whether what became of a campaign is what is asked for; "" asks for nothing but that it was decided."""
+    if outcome == "received":
+        return became in ("received", "responded", "ignored")
+    return not outcome or became == outcome
+
+
 def follows(customer: Customer, after: After, now: int) -> tuple[bool, str]:
     """Return whether what a campaign must come after has happened in time, and what did."""
     newest = ""
@@ -41,7 +48,7 @@ def follows(customer: Customer, after: After, now: int) -> tuple[bool, str]:
             break
         became = became_of(window, now)
         said = f"{after.campaign}: {became}, {readable(now - window.start, 'duration')} ago"
-        if became == after.outcome or (after.outcome == "received" and became in ("responded", "ignored")):
+        if counts_as(became, after.outcome):
             return True, said
         newest = newest or said
     return False, newest or f"{after.campaign}: not in {readable(after.within, 'duration')}"

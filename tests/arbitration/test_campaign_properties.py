@@ -35,7 +35,7 @@ from tests.test_engine_properties import (
 )
 
 BUDGET = settings(test_engine_properties.BUDGET, max_examples=60)
-WITHIN, APART, REST, AMEND = 8 * DAY, 4 * DAY, 6 * HOUR, 20 * DAY
+WITHIN, APART, REST, AMEND = 8 * DAY, 4 * DAY, 6 * HOUR, 2 * DAY
 KINDS = st.sampled_from(("cart", "cart", "cart", "cart", "order", "order", "return", "cancel"))
 
 
