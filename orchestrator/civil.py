@@ -7,7 +7,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from orchestrator.arbitration.policy import Policy, QuietHours
-from orchestrator.moments.rules import Calendar
+from orchestrator.moments.rules import Calendar, Schedule
 
 COUNTRY_ZONES = {
     "AT": "Europe/Vienna", "BE": "Europe/Brussels", "CH": "Europe/Zurich", "DE": "Europe/Berlin",
@@ -86,6 +86,15 @@ def next_window(rule: Calendar, born: date, zone: ZoneInfo, after: int, after_ye
         if closes > after:
             return year, opens, closes
         year += 1
+
+
+def next_run(rule: Schedule, zone: ZoneInfo, after: int) -> int:
+    """Return the first instant after one at which a schedule begins in a zone."""
+    day = to_local(after, zone).date() - timedelta(days=1)
+    while True:
+        day += timedelta(days=1)
+        if rule.weekday in (None, day.weekday()) and (instant := to_instant(day, rule.minute, zone)) > after:
+            return instant
 
 
 def quiet_until(instant: int, quiet: QuietHours, zone: ZoneInfo) -> int | None:

@@ -19,6 +19,7 @@ from orchestrator.moments.rules import (
     Launch,
     Membership,
     Moment,
+    Schedule,
     Sequence,
     Silence,
     Total,
@@ -118,6 +119,10 @@ class Program:
         self.unanswered = frozenset(definitions.moments) - set(asked)
         """The names of moments that no campaign asks for."""
         self.calendars = tuple(m for m in self.moments.values() if isinstance(m.shape, Calendar))
+        self.schedules = tuple(m for m in self.moments.values() if isinstance(m.shape, Schedule))
+        shapes = ((moment, moment.shape) for moment in self.moments.values())
+        self.inclusive = tuple(m for m, shape in shapes if isinstance(shape, Membership) and shape.include_per_hour)
+        """Moments that who was in a segment before comes into."""
         self.watched = tuple(m for m in self.moments.values() if isinstance(m.shape, During | Membership))
         """Moments that are looked at whenever something changes that they ask for."""
         self.followers: dict[str, tuple[Moment, ...]] = {}

@@ -21,7 +21,7 @@ from orchestrator.events import FOREVER, Event
 from orchestrator.measurement import SLOT, hold_slot
 from orchestrator.moments.launches import await_launches, launch_is_over
 from orchestrator.moments.lifecycle import arm, leave, look_at_all_stock, schedule
-from orchestrator.moments.rules import Absence, Calendar, During, Launch, Membership, Moment
+from orchestrator.moments.rules import Absence, Calendar, During, Launch, Membership, Moment, Schedule
 from orchestrator.moments.watch import accompany, renew_membership
 from orchestrator.program import Program
 from orchestrator.quotas import Quotas
@@ -177,7 +177,7 @@ def _open(step: Step, candidate: Candidate, at: int) -> None:
     if isinstance(moment.shape, Launch):
         await_launches(step, moment, at)
     instance = instances.get(candidate.moment_key)
-    if instance is None and isinstance(moment.shape, Membership):
+    if instance is None and isinstance(moment.shape, Membership | Schedule):
         until = FOREVER if moment.lasts is None else opened + moment.lasts
         instance = instances[candidate.moment_key] = Instance(WAITING, opened, opened, until)
     if moment.pick_one is not None or moment.at_most_every:

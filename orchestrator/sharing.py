@@ -19,7 +19,7 @@ from typing import Any
 from orchestrator.conditions import Condition, InSegment, Read
 from orchestrator.customer import Customer
 from orchestrator.features import Feature
-from orchestrator.moments.rules import Around, During, Launch, Membership, Moment, Sequence, Silence, Total
+from orchestrator.moments.rules import Around, During, Launch, Membership, Moment, Schedule, Sequence, Silence, Total
 
 MARK = "="
 """What a name begins with that is made from content; no definition may begin with it."""
@@ -33,7 +33,7 @@ _KEEPS = ("kind", "events", "field", "key", "over", "where")
 _OF_MOMENTS = ("in", "launches", "looks", "steps")
 """How the facts end that a moment keeps for itself."""
 
-_NAMED_ALONE = (Membership,)
+_NAMED_ALONE = (Membership, Schedule)
 """Shapes that are never shared: their records say the segment's name."""
 
 _WITHOUT_STATE = ("age_of", "stage", "quantile")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
+from orchestrator.adoption import Adoption
 from orchestrator.customer import Customer, customer_from_bytes
 from orchestrator.engine import advance
 from orchestrator.events import ERASED, FOREVER, Event
@@ -101,6 +102,11 @@ class Simulation:
     def publish(self, program: Program) -> None:
         """Let other definitions be in force from the next step on."""
         self.program = program
+        adoption = Adoption(program, self.reference, self.clock, 1)
+        for customer_id in sorted(self.customers):
+            customer = self.customers[customer_id]
+            if adoption.adopt(customer_id, customer):
+                heapq.heappush(self._timers, (customer.next_due, customer_id))
         self._onlookers = None
         if program.stock_moments:
             self._onlookers = Onlookers()

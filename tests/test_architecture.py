@@ -20,7 +20,7 @@ LAYERS = (
     ("arbitration.policy", "arbitration.campaign", "moments.rules"),
     ("features", "program", "quotas", "sharing", "migrations", "customer", "civil"),
     ("view", "step", "moments", "arbitration", "measurement", "contact", "needs"),
-    ("engine", "recall"),
+    ("engine", "recall", "adoption"),
     ("simulation", "prospects"),
     ("definitions",),
     ("runtime",),

@@ -103,6 +103,9 @@ _OVER = Field(
 )  # fmt: skip
 _KEY = Field("key", "name", "What it is kept per: one value for each cart, sku, category or family.", "cart_id")
 
+DAYS = ("day", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+"""What a schedule may come every."""
+
 _FEATURES = (
     Kind("feature/count", "How many events there were.", (
         Field("count", "event", "The event, or several, that count.", "order.placed", required=True, many=True),
@@ -304,10 +307,30 @@ _MOMENTS = (
     Kind("moment/entered", "A customer enters a segment, by an event or by time; it ends when they leave it again.", (
         _MOMENT, _SAY, Field("entered", "name", "The segment.", "heroes", required=True),
         _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
+        Field("include_current", "object", "Those who are in the segment already when this is published: so many come "
+              "in per hour. Nobody when left out.", "{ max_per_hour: 500 }", kind="include_current"),
     )),
     Kind("moment/left", "A customer leaves a segment, by an event or by time; it ends when they are back.", (
         _MOMENT, _SAY, Field("left", "name", "The segment.", "heroes", required=True),
         _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
+    )),
+    Kind("moment/schedule", "A day of the week, or every day, for those who are in a segment then; each at their own "
+         "place in the time over which it is spread, always the same.", (
+        _MOMENT, _SAY,
+        Field("schedule", "object", "When, and for whom.",
+              '{ every: monday, at: "10:00", segment: heroes, spread: 4h }', required=True, kind="schedule"),
+        _ONLY_IF, _CANCELLED_BY, _LASTS, _AGAIN,
+    )),
+    Kind("schedule", "When, and for whom.", (
+        Field("every", "choice", "Which day.", "monday", required=True, options=DAYS),
+        Field("at", "time", "When it begins.", '"10:00"', required=True),
+        Field("segment", "name", "Who it is for: those in this segment then.", "heroes", required=True),
+        Field("spread", "duration", "Over how much time all of them are spread.", "4h", default="0d", high="24h"),
+        Field("clock", "choice", "Whose clock.", "customer", default="customer", options=("customer",)),
+    )),
+    Kind("include_current", "How those who are there already come in.", (
+        Field("max_per_hour", "count", "How many in an hour, over all partitions.", "500", required=True, low="1",
+              high="1000000"),
     )),
     Kind("tally", "So many events within a time.", (
         _EVENT, _TALLY_OVER,
@@ -631,11 +654,6 @@ FAMILIES: Mapping[str, tuple[Kind, ...]] = {
     family: tuple(kind for kind in ALL_KINDS if kind.name.startswith(family + "/"))
     for family in dict.fromkeys(kind.name.partition("/")[0] for kind in ALL_KINDS if kind.head)
 }
-
-PLANNED_HEADS: Mapping[str, tuple[str, ...]] = {
-    "moment": ("schedule",),
-}
-"""Alternatives that the language will have, by family."""
 
 SECTIONS: Mapping[str, str] = {
     "features": "Facts kept per customer, by name.",

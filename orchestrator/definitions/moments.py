@@ -8,6 +8,7 @@ from orchestrator.conditions import Age, Compare, Condition, Expression, Literal
 from orchestrator.definitions.catalogue import Catalogue
 from orchestrator.definitions.expressions import ANY, BOUGHT, Declared, Scope, compile_condition
 from orchestrator.definitions.features import check_carried, check_key
+from orchestrator.definitions.fields import DAYS
 from orchestrator.definitions.nodes import Problems, Scalar, did_you_mean
 from orchestrator.definitions.records import Property, Record, Word, clean
 from orchestrator.definitions.sequences import Builder, match_of, state_of
@@ -24,6 +25,7 @@ from orchestrator.moments.rules import (
     Membership,
     Moment,
     PickOne,
+    Schedule,
     Shape,
     Silence,
 )
@@ -86,18 +88,31 @@ class MomentBuilder:
             word = record.get("during", Word)
             return None if word is None else During(word.text)
         if head in ("entered", "left"):
-            word = record.get(head, Word)
-            if word is None:
-                return None
-            if word.text not in self.segments:
-                near = did_you_mean(word.text, self.segments)
-                self.problems.error(word.place, "E031", f"unknown segment '{word.text}'{near}")
-            return Membership(word.text, entered=head == "entered")
+            word, current = record.get(head, Word), record.get("include_current", Record)
+            per_hour = 0 if current is None else current.get("max_per_hour", int) or 0
+            return None if word is None else Membership(self._segment(word), head == "entered", per_hour)
+        if head == "schedule":
+            return self._schedule(record)
         name = record.get("moment", Word)
         builder = Builder("" if name is None else name.text, key, self.catalogue, self.problems, self.hidden)
         if head == "sequence":
             return builder.sequence(record)
         return builder.either_order(record) if head == "either_order" else builder.total(record)
+
+    def _segment(self, word: Word) -> str:
+        if word.text not in self.segments:
+            near = did_you_mean(word.text, self.segments)
+            self.problems.error(word.place, "E031", f"unknown segment '{word.text}'{near}")
+        return word.text
+
+    def _schedule(self, record: Record) -> Shape | None:
+        schedule = record.get("schedule", Record)
+        segment = None if schedule is None else schedule.get("segment", Word)
+        if schedule is None or segment is None or not schedule.sound:
+            return None
+        day = DAYS.index(schedule.need("every", Word).text) - 1
+        weekday = None if day < 0 else day
+        return Schedule(self._segment(segment), weekday, schedule.need("at", int), schedule.need("spread", int))
 
     def _launch(self, record: Record, only_if: Condition | None) -> Shape | None:
         around = record.need("around", Record)

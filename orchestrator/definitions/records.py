@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from orchestrator.definitions.catalogue import PROFILE_TYPES, Catalogue
-from orchestrator.definitions.fields import FAMILIES, KINDS, PLANNED_HEADS, Field, Kind
+from orchestrator.definitions.fields import FAMILIES, KINDS, Field, Kind
 from orchestrator.definitions.nodes import Mapping, Node, Place, Problems, Scalar, Sequence, did_you_mean
 from orchestrator.definitions.values import PARSERS, WINDOW, shown
 
@@ -91,15 +91,11 @@ class Reader:
             self.problems.error(node.place, "E012", f"{title} must be fields, like `name: value`")
             return None
         family = FAMILIES.get(kind)
-        found = KINDS[kind] if family is None else self._alternative(kind, family, node, title)
+        found = KINDS[kind] if family is None else self._alternative(family, node, title)
         return None if found is None else self._fields(found, node, title)
 
-    def _alternative(self, family: str, kinds: tuple[Kind, ...], node: Mapping, title: str) -> Kind | None:
-        planned = [name for name in node.keys if name in PLANNED_HEADS.get(family, ())]
+    def _alternative(self, kinds: tuple[Kind, ...], node: Mapping, title: str) -> Kind | None:
         heads = [name for name in node.keys if name in {kind.head for kind in kinds}]
-        if planned and not heads:
-            self.not_yet(node.keys[planned[0]], f"'{planned[0]}'")
-            return None
         if len(heads) == 1:
             return next(kind for kind in kinds if kind.head == heads[0])
         if heads:
@@ -107,7 +103,7 @@ class Reader:
                 node.keys[heads[1]], "E013", f"only one of '{heads[0]}' and '{heads[1]}' can be set for {title}"
             )
             return None
-        known = {name for kind in kinds for name in _names(kind)} | set(PLANNED_HEADS.get(family, ()))
+        known = {name for kind in kinds for name in _names(kind)}
         strangers = [name for name in node.keys if name not in known]
         for name in strangers:
             self._unknown(node.keys[name], name, known)
@@ -131,7 +127,7 @@ class Reader:
                 parsed = self._value(known, value)
                 if parsed is not None:
                     values[name] = parsed
-            elif name in kind.planned or (name in PLANNED_HEADS.get(kind.name.partition("/")[0], ())):
+            elif name in kind.planned:
                 self.not_yet(place, f"'{name}'" + (f" together with '{kind.head}'" if kind.head else ""))
             elif any(name in _names(sibling) for sibling in FAMILIES.get(kind.name.partition("/")[0], ())):
                 self.problems.error(place, "E015", f"field '{name}' does not go with '{kind.head}'")

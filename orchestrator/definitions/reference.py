@@ -11,7 +11,6 @@ from orchestrator.definitions.content import CONTENT
 from orchestrator.definitions.fields import (
     FAMILIES,
     KINDS,
-    PLANNED_HEADS,
     POLICY_SECTIONS,
     SECTIONS,
     TYPES,
@@ -73,9 +72,8 @@ def _kind(kind: Kind) -> Iterator[str]:
         spared = "".join(f", or `{other}`" for other in known.spared)
         default = f"required{spared}" if known.required else f"`{known.default}`" if known.default else ""
         yield f"| `{known.name}` | {_type(known)} | {default} | {known.description} | `{_cell(known.example)}` |"
-    planned = (*kind.planned, *(PLANNED_HEADS.get(family, ()) if head else ()))
-    if planned:
-        yield from ("", f"Not supported yet: {', '.join(f'`{name}`' for name in planned)}.")
+    if kind.planned:
+        yield from ("", f"Not supported yet: {', '.join(f'`{name}`' for name in kind.planned)}.")
 
 
 def _type(known: Field) -> str:

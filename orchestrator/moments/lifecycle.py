@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.civil import next_window, parse_birth_date, zone_for
+from orchestrator.civil import next_run, next_window, parse_birth_date, zone_for
 from orchestrator.customer import OPEN, WAITING, Customer, Instance
 from orchestrator.events import FOREVER, STOCK, Event
 from orchestrator.features import EventView
+from orchestrator.identity import fingerprint
 from orchestrator.moments.detect import end_instances, ended, look_at, start_instance
 from orchestrator.moments.launches import await_launches, launch_is_over, next_look_for_launches
 from orchestrator.moments.progress import follow
@@ -19,6 +20,7 @@ from orchestrator.moments.rules import (
     Launch,
     Membership,
     Moment,
+    Schedule,
     Sequence,
     Silence,
     Total,
@@ -94,6 +96,8 @@ def wake_moment(step: Step, name: str) -> Woken:
     )
     if isinstance(moment.shape, Launch):
         await_launches(step, moment, now)
+    if isinstance(moment.shape, Schedule):
+        _run(step, moment, customer.fires[name])
     if isinstance(moment.shape, Membership):
         undone = cross(step, moment, customer.fires[name])
         woken = wake(moment, instances, waking)
@@ -146,9 +150,11 @@ def arm(step: Step, moment: Moment, at: int) -> None:
 
 
 def arm_calendars(step: Step, at: int) -> None:
-    """Arm every yearly moment anew, for the profile may have changed."""
+    """Arm every yearly moment and every schedule anew, for the profile may have changed."""
     for moment in step.program.calendars:
         arm(step, moment, at)
+        schedule(step, moment, at)
+    for moment in step.program.schedules:
         schedule(step, moment, at)
 
 
@@ -157,14 +163,18 @@ def schedule(step: Step, moment: Moment, at: int) -> None:
     customer = step.customer
     instances = customer.instances(moment.name)
     watched = isinstance(moment.shape, WATCHED)
-    daily = next_look_for_launches(step, moment, at) if isinstance(moment.shape, Launch) else FOREVER
-    if not instances and not watched and daily == FOREVER:
+    own = FOREVER
+    if isinstance(moment.shape, Launch):
+        own = next_look_for_launches(step, moment, at)
+    elif isinstance(moment.shape, Schedule):
+        own = _next_run(step, moment, at)
+    if not instances and not watched and own == FOREVER:
         customer.fires.pop(moment.name, None)
         return
     pick_from = -FOREVER
     if moment.pick_one is not None:
         pick_from = may_pick_from(moment, instances, customer.picked.get(moment.name))
-    look = min(look_at(moment, instances, step.program.disorder[moment.name], pick_from), daily)
+    look = min(look_at(moment, instances, step.program.disorder[moment.name], pick_from), own)
     if watched:
         asked = customer.fires.get(moment.name, FOREVER)  # by an event that is taken in just now
         look = min(look, next_look(step, moment, at), asked if asked > customer.now else FOREVER)
@@ -173,6 +183,28 @@ def schedule(step: Step, moment: Moment, at: int) -> None:
             return
     # Never before `at`: how long a look is overdue tells how long nobody looked.
     customer.fires[moment.name] = look if moment.pick_one is None else max(look, at)
+
+
+def _next_run(step: Step, moment: Moment, after: int) -> int:
+    """Return when a schedule next comes to a customer, FOREVER to whom nothing is known of."""
+    shape, profile = moment.shape, step.customer.profile
+    assert isinstance(shape, Schedule)
+    if profile is None:
+        return FOREVER
+    zone = zone_for(profile.time_zone, profile.country, step.program.policy)
+    place = fingerprint(f"{moment.name}/{step.customer_id}") % shape.spread if shape.spread else 0
+    return next_run(shape, zone, after - place) + place
+
+
+def _run(step: Step, moment: Moment, due: int) -> None:
+    """Let a schedule's moment wait for a customer in its segment, if it is for that that one looks now."""
+    shape, instances = moment.shape, step.customer.instances(moment.name)
+    assert isinstance(shape, Schedule)
+    if instances or _next_run(step, moment, due - 1) != due:
+        return
+    view = CustomerView(step.program, step.reference, step.customer, step.customer.now, moment)
+    if view.in_segment(shape.segment) is True:
+        instances[""] = Instance(WAITING, due, due, FOREVER if moment.lasts is None else due + moment.lasts)
 
 
 def leave(step: Step, moment: Moment, over: EndedMoment, at: int = FOREVER) -> None:

@@ -138,10 +138,27 @@ class During:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """The customer enters a segment, or leaves it."""
+    """The customer enters a segment, or leaves it.
+
+    Who was in it before comes in, so many per hour over all partitions: `include_per_hour`, 0 for nobody.
+    """
 
     segment: str
     entered: bool
+    include_per_hour: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A day of the week, or every day, on the customer's own clock, for those in a segment then.
+
+    `weekday` counts from Monday, None is every day; everybody has their own place in the time over which it is spread.
+    """
+
+    segment: str
+    weekday: int | None
+    minute: int
+    spread: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +169,7 @@ class PickOne:
     at_most_every: int
 
 
-Shape = Absence | Silence | Around | Launch | Calendar | Total | Sequence | During | Membership
+Shape = Absence | Silence | Around | Launch | Calendar | Total | Sequence | During | Membership | Schedule
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,21 @@ def note_memberships(step: Step, moments: Iterable[Moment], at: int) -> None:
         customer.set_fact(_inside(moment), known and _is_inside(step, moment, at))
 
 
+def include(step: Step, moment: Moment, at: int, come_in: int) -> bool | None:
+    """Let a customer who is in a segment come in at an instant; return whether that is new, None who is not in it."""
+    shape, customer = moment.shape, step.customer
+    assert isinstance(shape, Membership)
+    waits = customer.fact(_inside(moment)) is False and customer.fires.get(moment.name, FOREVER) < FOREVER
+    if not waits and customer.fact(_inside(moment)) is not None:
+        return None
+    if not _is_inside(step, moment, at):
+        return None
+    if not waits:
+        customer.set_fact(_inside(moment), False)
+        customer.fires[moment.name] = come_in
+    return not waits
+
+
 def renew_membership(step: Step, moment: Moment, at: int) -> None:
     """Note who is in a segment now, without a word: what entering and leaving it meant is recorded elsewhere."""
     if isinstance(moment.shape, Membership) and step.customer.fact(_inside(moment)) is not None:

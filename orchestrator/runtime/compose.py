@@ -112,6 +112,7 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
         records_barriers=live,
         erasure_salt=_erasure_salt(settings, topics),
         traces=settings.trace_headers,
+        partitions=topics.partitions,
     )
     cache = Cache(BLOCK_CACHE)
 

@@ -254,6 +254,13 @@ class Loop:
     def _decide(self) -> bool:
         worked = False
         for partition in list(self.partitions.values()):
+            if partition.is_adopting:
+                self._begin()
+                partition.adopt()
+                worked = True
+                if self._changed() >= MAX_CHANGED:
+                    self.commit()
+                continue
             while (step := partition.inbox.next_step(partition.clock, self._references.reached)) is not None:
                 self._begin()
                 partition.apply(step)

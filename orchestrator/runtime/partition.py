@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import msgspec
 from confluent_kafka import Message
 
+from orchestrator.adoption import Adoption
 from orchestrator.customer import STATE_VERSION, Customer, customer_from_bytes
 from orchestrator.engine import advance
 from orchestrator.events import ERASED, FOREVER, PROFILE, Event
@@ -74,7 +75,7 @@ class Deciding:
     """What every partition of a process decides with.
 
     `max_lag` None means timers are never judged later than due; `erasure_salt` hides whose slot is still held after an
-    erasure; with `traces` triggers carry a trace context.
+    erasure; with `traces` triggers carry a trace context; `partitions` share what comes in per hour.
     """
 
     program: Program
@@ -85,6 +86,7 @@ class Deciding:
     records_barriers: bool
     erasure_salt: str = ""
     traces: bool = False
+    partitions: int = 1
 
 
 class Partition:
@@ -133,6 +135,12 @@ class Partition:
         self._rows_until = -FOREVER
         self._rows_from = self.clock
         self._migrated_until: bytes | None = b""
+        program = deciding.program
+        self._adoption: Adoption | None = None
+        self._adopted_until = b""
+        self._definitions_before = meta.definitions
+        if meta.definitions != program.version and (program.schedules or program.inclusive):
+            self._adoption = Adoption(program, deciding.reference, self.clock, deciding.partitions)
         self._batch: Batch | None = None
         self._meta: Meta | None = None
         self._onlookers = self._find_onlookers() if deciding.program.stock_moments else None
@@ -401,6 +409,27 @@ class Partition:
         self._rows = rows[::-1]
         self._rows_from = self._rows_until + 1
 
+    # --- customers from before the definitions ----------------------------------------------------------------------
+
+    @property
+    def is_adopting(self) -> bool:
+        """Whether new definitions do not count for everybody yet; until they do, nothing is decided."""
+        return self._adoption is not None
+
+    def adopt(self) -> None:
+        """Let new definitions count for some more stored customers, with the next commit."""
+        assert self._adoption is not None
+        rows = self.store.versions(self._adopted_until, MIGRATED_ROWS)
+        for key, _ in rows:
+            entry = self._load(key)
+            if self._adoption.adopt(key.decode(), entry.customer):
+                self._change(key, entry)
+                self.has_changes = True
+        if len(rows) == MIGRATED_ROWS:
+            self._adopted_until = rows[-1][0] + b"\x00"
+        else:
+            self._adoption = None
+
     # --- states of earlier versions ---------------------------------------------------------------------------------
 
     @property
@@ -467,7 +496,11 @@ class Partition:
         self.census.add(customers, timers, slots, size)
         self._batch = batch
         self._meta = Meta(
-            self.clock, dict(self.positions), definitions, state_version=STATE_VERSION, quotas=self.quotas.uses
+            self.clock,
+            dict(self.positions),
+            definitions if self._adoption is None else self._definitions_before,
+            state_version=STATE_VERSION,
+            quotas=self.quotas.uses,
         )
         return records, self._meta
 
