@@ -6,7 +6,6 @@ import hashlib
 import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,9 @@ KINDS: Mapping[str, str] = {"decisions": "decision", "triggers": "campaign_trigg
 
 _SYNC = hashlib.md5(b"orchestrator backtest", usedforsecurity=False).digest()
 """A container's marker between blocks, usually drawn at random: the same run must leave the same bytes."""
+
+_AT_ONCE = 64
+"""Records of one partition that are in memory while all partitions are merged."""
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -71,16 +73,22 @@ def _emitted(life: Life) -> dict[str, list[tuple[int, msgspec.Struct]]]:
 
 def kept(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
     """Yield all records of a kind that the partitions left, by instant, then customer."""
-    with ExitStack() as stack:
-        files = [stack.enter_context(path.open("rb")) for path in sorted(folder.glob(f"{kind}.*"))]
-        merged: Iterator[Sorted] = heapq.merge(*map(_read, files), key=lambda one: one[:3])
-        for one in merged:
-            yield one[3]
+    merged: Iterator[Sorted] = heapq.merge(*map(_read, sorted(folder.glob(f"{kind}.*"))), key=lambda one: one[:3])
+    for one in merged:
+        yield one[3]
 
 
-def _read(file: Any) -> Iterator[Sorted]:
-    while size := file.read(4):
-        yield msgspec.msgpack.decode(file.read(int.from_bytes(size)))
+def _read(path: Path) -> Iterator[Sorted]:
+    """Yield what a partition left, a block at a time: there may be more partitions than files may be open."""
+    at = 0
+    while True:
+        with path.open("rb") as file:
+            file.seek(at)
+            blocks = [file.read(int.from_bytes(size)) for _ in range(_AT_ONCE) if (size := file.read(4))]
+            at = file.tell()
+        if not blocks:
+            return
+        yield from map(msgspec.msgpack.decode, blocks)
 
 
 def written(folder: Path, kind: str, schema: Any, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

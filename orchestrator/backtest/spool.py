@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
@@ -24,7 +24,6 @@ class SpoolWriter:
     def __init__(self, folder: Path, reader: int) -> None:
         self._folder = folder
         self._reader = reader
-        self._files: dict[int, BinaryIO] = {}
         self._waiting: defaultdict[int, list[tuple[Any, ...]]] = defaultdict(list)
 
     def put(self, partition: int, step: int, event: Event) -> None:
@@ -38,17 +37,13 @@ class SpoolWriter:
         """Write what waits."""
         for partition in list(self._waiting):
             self._flush(partition)
-        for file in self._files.values():
-            file.close()
 
     def _flush(self, partition: int) -> None:
         batch = _encoder.encode(self._waiting.pop(partition, []))
-        file = self._files.get(partition)
-        if file is None:
-            path = self._folder / f"{partition:05}.{self._reader:05}"
-            file = self._files[partition] = path.open("wb")
-        file.write(len(batch).to_bytes(4))
-        file.write(batch)
+        # Opened each time: there may be more partitions than a process may have open files.
+        with (self._folder / f"{partition:05}.{self._reader:05}").open("ab") as file:
+            file.write(len(batch).to_bytes(4))
+            file.write(batch)
 
 
 def read_spool(folder: Path, partition: int) -> dict[str, list[Placed]]:

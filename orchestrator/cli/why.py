@@ -66,6 +66,9 @@ def why(
         told = explain_customer(
             reader, topics, customer, at=at, says=says_of(settings.definitions), progress_of=progress_of
         )
+    if not told.entries and settings.definitions is not None:  # nobody gets an empty answer
+        tell_again(customer, at, settings.definitions, None, bootstrap_servers, as_json)
+        return
     click.echo(json.dumps(told.as_dict(), indent=2, ensure_ascii=False) if as_json else "\n".join(told.lines()))
 
 

@@ -134,6 +134,7 @@ def test_files_and_topics_give_what_a_worker_decided_with_the_same_barriers(
     told = run(stream, "why", asked, "--definitions", str(folder), "--json")
     of_worker = [one["decision_id"] for one in stream.decisions if one["customer_id"] == asked]
     assert [one["decision_id"] for one in json.loads(told)["decisions"]] == of_worker
+    assert "it begins with cart.item_added" in run(stream, "why", "never-seen")
     out = str(tmp_path / "by-command")
     found = run(stream, "backtest", str(folder), "--topics", "--out", out, "--processes", "1", "--json")
     assert json.loads(found)["decisions"]["all"] == len(worker["decisions"])
