@@ -155,11 +155,11 @@ class Run:
                 time.sleep(0.1)
 
     def members(self) -> dict[str, set[int]]:
-        """Return the partitions of the clock topic that each worker has now, by its name."""
+        """Return the partitions of the inputs that each worker has now, by its name."""
         (answer,) = self._answer(lambda: self._admin.describe_consumer_groups([self.settings.group]))
-        clock = self.topics.clock.name
+        first = self.topics.inputs[0].name  # a worker has the same partitions of all
         return {
-            member.client_id: {where.partition for where in member.assignment.topic_partitions if where.topic == clock}
+            member.client_id: {where.partition for where in member.assignment.topic_partitions if where.topic == first}
             for member in answer.members
         }
 
