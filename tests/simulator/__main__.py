@@ -7,6 +7,7 @@ python -m tests.simulator --seed 1127 --mode replay
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import platform
 import sys
@@ -127,6 +128,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="renew docs/proofs/simulator.md")
     parser.add_argument("--table", action="store_true", help="also print every fault with its place")
     arguments = parser.parse_args()
+    logging.disable(logging.WARNING)  # of stores that are restored from scratch
     modes = (arguments.mode,) if arguments.mode else (LIVE, REPLAY)
     report = simulate(range(arguments.seed, arguments.seed + arguments.schedules), modes, progress=True)
     print("\n".join(report.lines()))

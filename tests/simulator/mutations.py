@@ -6,6 +6,7 @@ python -m tests.simulator.mutations [--only WORD] [--write]
 from __future__ import annotations
 
 import argparse
+import logging
 import platform
 import sys
 import time
@@ -111,6 +112,7 @@ def _written_before_commit() -> Sequence[Replacement]:
             for partition in self.partitions.values():
                 if partition._batch is not None:
                     partition._meta.changelog = partition._changelog
+                    partition._meta.as_of = self._now()
                     partition._batch.put_meta(partition._meta)
                     partition.store.write(partition._batch)
         original(self, call)
@@ -493,6 +495,7 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=MOST)
     parser.add_argument("--write", action="store_true", help="renew docs/proofs/mutations.md")
     arguments = parser.parse_args()
+    logging.disable(logging.WARNING)  # of stores that are restored from scratch
     rows: list[tuple[Mutation, Noticed | None]] = []
     for mutation in MUTATIONS:
         if arguments.only in mutation.name:
