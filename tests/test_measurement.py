@@ -7,12 +7,15 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.events import DAY, HOUR, MINUTE
+from orchestrator.features import Feature
+from orchestrator.measurement import FIRST_BOUGHT, NEW_CATEGORY
 from orchestrator.records import CampaignOutcome
 from orchestrator.simulation import Simulation
 from tests.builders import (
     ABANDONED_CART,
     ANA,
     CART_RESCUE,
+    FEATURES,
     campaign,
     cart_add,
     choices,
@@ -226,3 +229,32 @@ def test_what_was_earned_in_the_twelve_weeks_before_is_known() -> None:
     assert outcome.earned_before == 3 * 500
     assert outcome.margin == 500
     assert len(shop.customers[ANA].earned) <= 12
+
+
+def test_new_categories_are_counted_where_they_are_the_objective() -> None:
+    """Each once, of orders that were kept, and only those never bought before."""
+    first = Feature(FIRST_BOUGHT, "first_time", ("order.placed",), key="category")
+    wider = replace(CART_RESCUE, measure=replace(CART_RESCUE.measure, objective=NEW_CATEGORY))
+    for kept in (True, False):
+        shop = simulation(program(moments=[ABANDONED_CART], campaigns=[wider], features=[*FEATURES, first]))
+        shop.feed(order("07:00", lines=[line("SOAP")]), cart_add("09:00"))
+        shop.advance(instant("10:00"))
+        shop.feed(order("11:00", "o1", [line("SHAMPOO"), line("BOOK")]), order("12:00", "o2", [line("BOOK")]))
+        if not kept:
+            shop.feed(*(event("order.cancelled", "13:00", order_id=one) for one in ("o1", "o2")))
+        shop.advance(instant("4d 00:00"))
+
+        [outcome] = shop.outcomes
+        assert (outcome.objective, outcome.new_categories) == ("new_category", 1 if kept else 0)
+
+
+def test_other_objectives_count_no_categories() -> None:
+    """They would only cost state."""
+    shop = treated()
+    shop.feed(order("11:00"))
+    shop.advance(instant("1d 00:00"))
+
+    window = shop.customers[ANA].window
+    assert window is not None
+    assert window.categories == {}
+    assert (window.objective, window.offer) == ("margin", "")

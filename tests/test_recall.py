@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from heapq import heappush
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.arbitration.campaign import After, Exclusion, Offer
 from orchestrator.arbitration.policy import Cap
 from orchestrator.customer import Customer, customer_from_bytes
 from orchestrator.events import DAY, HOUR, SECOND, Event
@@ -307,3 +309,22 @@ def test_only_one_of_many_is_open_at_a_time_over_a_loss() -> None:
 def customer_of(simulated: Simulation) -> Customer:
     """Return Ana."""
     return simulated.customers[ANA]
+
+
+def test_what_became_of_campaigns_is_known_again() -> None:
+    """Who responded to which, and what it gave away, for as long as others ask."""
+    first = replace(
+        campaign("cart_rescue", "abandoned_cart"),
+        offer=Offer(("pct_10",), costs={"pct_10": (20, 1_000)}),
+        exclusions=(Exclusion("cart_rescue", 90 * DAY),),
+    )
+    second = replace(campaign("follow_up", "abandoned_cart"), after=After("cart_rescue", "responded", 90 * DAY))
+    click = event("message.clicked", "1d 00:00", campaign="cart_rescue")
+    before, read = lived(cart_add("09:00"), click, order("1d 09:00"), until="4d 00:00", campaigns=[first, second])
+    after = rebuilt(before, read)
+    assert customer_of(after).closed == customer_of(before).closed
+    assert customer_of(after).closed[0].clicked
+    after.feed(cart_add("5d 09:00", cart="c2"))
+    after.advance(instant("5d 10:00"))
+
+    assert after.triggers[-1].campaign == "follow_up"

@@ -23,7 +23,7 @@ _EXEMPT_FIELDS = ("campaign", "when", "class", "only_if", "audience", "send", "r
 class CampaignBuilder:
     """Builds campaigns over declared features, segments and moments; `moments` has each moment's key.
 
-    `windows` has how long each campaign is measured, by name; None where that is not known.
+    `windows` has how long each campaign is measured, by name; None where that is not known, 0 where it never is.
     """
 
     def __init__(
@@ -228,7 +228,7 @@ class CampaignBuilder:
         word, within = after.need("campaign", Word), after.need("within", int)
         self._other(word, record, "come after")
         window = self.windows.get(word.text)
-        if window is not None and within <= window:
+        if window and within <= window:
             self.problems.error(
                 after.at("within"),
                 "E051",
@@ -244,7 +244,7 @@ class CampaignBuilder:
                 if word.text != record.texts("campaign")[0]:  # to stay away from oneself for a time makes sense
                     self._other(word, record, "stay away after")
                 window = self.windows.get(word.text)
-                if window is not None and length <= window:
+                if window and length <= window:
                     self.problems.warn(
                         exclude.at("for"),
                         "W003",
@@ -260,6 +260,8 @@ class CampaignBuilder:
             self.problems.error(word.place, "E052", f"unknown campaign '{word.text}'{near}")
         elif word.text in record.texts("campaign"):
             self.problems.error(word.place, "E051", f"'{word.text}' cannot {verb} itself")
+        elif self.windows[word.text] == 0:
+            self.problems.error(word.place, "E051", f"'{word.text}' needs no slot, so nobody remembers who got it")
 
     def _check_control(self, record: Record) -> None:
         control = record.values.get("control")
@@ -284,7 +286,9 @@ def check_circles(campaigns: Mapping[str, Campaign], places: Mapping[str, Place]
 
 
 def window_of(record: Record) -> int | None:
-    """Return how long a campaign is measured, None where it does not say so."""
+    """Return how long a campaign is measured, None where it does not say so, 0 where it never is."""
+    if record.texts("class") not in ((), ("marketing",)):
+        return 0
     measure = record.get("measure", Record)
     return None if measure is None else measure.get("for", int)
 

@@ -12,13 +12,14 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.arbitration.campaign import Campaign, Measure, Send
+from orchestrator.arbitration.campaign import After, Campaign, Exclusion, Measure, Send, SharedCap
 from orchestrator.arbitration.policy import Cap, Policy, QuietHours
 from orchestrator.cli.lint import lint
 from orchestrator.definitions.catalogue import CATALOGUE, EventType
 from orchestrator.definitions.load import load
 from orchestrator.events import DAY, HOUR, MINUTE, SECOND
 from orchestrator.features import Feature
+from orchestrator.measurement import FIRST_BOUGHT
 from orchestrator.moments.rules import Absence, Around, Calendar, EventMatch, PickOne, Silence
 from orchestrator.program import Definitions
 from orchestrator.runtime.definitions_folder import load_folder
@@ -326,6 +327,52 @@ campaigns:
             send_cost=6,
         )
 
+    def test_what_a_campaign_says_about_others_and_about_offers(self) -> None:
+        """Conditions are compiled with the moment's key, costs are amounts or shares."""
+        text = RESCUE.replace("    control: 10%", """
+    audience: [regulars, others]
+    only_if: "carts['c1'] >= 2"
+    after: { campaign: second_try, ignored: true, within: 30d }
+    exclude: [ { after: second_try, for: 9d }, { after: cart_rescue, for: 2w } ]
+    offer:
+      choose: [pct_10, gift, none]
+      only_if: { gift: "carts[moment.cart_id] >= 3" }
+      never_if: { pct_10: "n > 1" }
+    cost: { send: 0.01, offer: { gift: 4.90, pct_10: "12.5% of order" } }
+    leads_to: [second_try]
+    control: 10%
+  - campaign: second_try
+    when: abandoned_cart
+    send: { channel: email, template: second_try, with: [recommended] }
+    measure: { objective: new_category, for: 3d }
+    control: 10%""")  # fmt: skip
+        more = """
+features: { n: { count: order.placed }, carts: { count: cart.item_added, key: cart_id } }
+segments: { regulars: { say: R, is: "n > 2" }, others: { say: O, is: "n == 0" } }
+"""
+        definitions = sound(CART, more, text)
+        rescue = definitions.campaigns["cart_rescue"]
+
+        assert rescue.only_if is not None
+        assert rescue.only_if.text == "(in_segment('regulars') or in_segment('others')) and (carts['c1'] >= 2)"
+        assert rescue.after == After("second_try", "ignored", 30 * DAY)
+        assert rescue.exclusions == (Exclusion("second_try", 9 * DAY), Exclusion("cart_rescue", 14 * DAY))
+        assert rescue.leads_to == ("second_try",)
+        assert rescue.offer is not None
+        assert (rescue.offer.choices, rescue.offer.costs) == (
+            ("pct_10", "gift", "none"), {"gift": (490, 0), "pct_10": (0, 1_250)},
+        )  # fmt: skip
+        assert [*rescue.offer.only_if, *rescue.offer.never_if] == ["gift", "pct_10"]
+        assert [rescue.cost_with(offer) for offer in ("gift", "pct_10", "none")] == [(491, 0), (1, 1_250), (1, 0)]
+        assert FIRST_BOUGHT in definitions.features
+
+    def test_a_cap_over_all_customers(self) -> None:
+        """Per product, so the moment must be about one."""
+        capped = RESCUE.replace("control: 10%", "control: 10%\n    cap: { total: 200, per: sku, over: 1h }")
+        definitions = sound(CART.replace("key: cart_id", "key: sku"), capped)
+
+        assert definitions.campaigns["cart_rescue"].cap == SharedCap(200, HOUR)
+
     def test_a_plain_control_stays_as_it_is(self) -> None:
         """Without a floor it does not shrink."""
         campaign = sound(CART, RESCUE).campaigns["cart_rescue"]
@@ -345,8 +392,8 @@ class TestPolicy:
         text = """
 policy:
   program: { currency: EUR, metric: margin, assumed_margin: 25%, amend_for: 30d }
-  one_at_a_time: { holds_until: measure_ends, exempt: [transactional], interrupt: never, rest: 0d }
-  choose: { method: priority }
+  one_at_a_time: { holds_until: measure_ends, exempt: [transactional], interrupt: never, rest: 2d }
+  choose: { method: priority, collect_for: 10m }
   holdout: { share: 5%, rotate: monthly }
   contact:
     consent: required
@@ -364,6 +411,8 @@ policy:
             currency="EUR",
             assumed_margin_bp=2500,
             amend_for=30 * DAY,
+            rest=2 * DAY,
+            collect_for=10 * MINUTE,
             holdout_bp=500,
             holdout_rotate="monthly",
             caps=(Cap(1, DAY), Cap(2, 30 * DAY, "sms")),
