@@ -18,7 +18,7 @@ LAYERS = (
     ("events",),
     ("reference", "onlookers", "identity", "conditions", "reasons", "records", "rhythm", "learning"),
     ("arbitration.policy", "arbitration.campaign", "moments.rules"),
-    ("features", "program", "quotas", "sharing", "migrations", "customer", "civil"),
+    ("features", "program", "programs", "quotas", "sharing", "migrations", "customer", "civil"),
     ("view", "step", "moments", "arbitration", "measurement", "contact", "needs"),
     ("engine", "recall", "adoption"),
     ("simulation", "prospects"),

@@ -15,6 +15,7 @@ from bench.harness.seed import products
 from orchestrator.definitions.catalogue import CATALOGUE
 from orchestrator.events import FOREVER
 from orchestrator.program import Program
+from orchestrator.programs import Programs
 from orchestrator.reference import Reference, product_of
 from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.barriers import Barrier
@@ -55,7 +56,7 @@ class OnePartition:
         reference = Reference(product_of(record) for record in products())
         intake = Intake(TOPICS, CODEC, max_record_bytes=1 << 20, max_skew=300_000)
         program = Program(load_folder(definitions), CATALOGUE.topic_by_event)
-        deciding = Deciding(program, reference, intake, Outbox(TOPICS, CODEC, self._send), None, records_barriers=False)
+        deciding = Deciding(Programs(program), reference, intake, Outbox(TOPICS, CODEC, self._send), None, records_barriers=False)
         meta = Meta(clock, dict(self.offsets))
         inbox = Inbox(meta.positions, step_records=5_000, may_cut=False)
         self.partition = Partition(0, self.store, meta, inbox, deciding, self.tally, cache_bytes)

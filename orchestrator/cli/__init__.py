@@ -20,6 +20,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("orchestrator.cli.plan:plan", "Show what a change of definitions would have done, before it is merged."),
     "why": ("orchestrator.cli.why:why", "Show every decision about a customer with its reasons."),
     "audit": ("orchestrator.cli.audit:audit", "Prove the promises from the output topics alone."),
+    "definitions": (
+        "orchestrator.cli.definitions:definitions",
+        "Publish definitions to running engines; list, compare and take back versions.",
+    ),
     "report": ("orchestrator.cli.report:report", "Show what every campaign was worth against randomised control."),
     "dead-letters": (
         "orchestrator.cli.dead_letters:dead_letters",

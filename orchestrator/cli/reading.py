@@ -46,13 +46,18 @@ def events_of(folder: Path, topics_file: Path | None = None) -> Catalogue:
 
 def open_topics(bootstrap_servers: str | None) -> tuple[Settings, Topics, RecordReader]:
     """Return the settings, the declared topics and a reader of them, or raise an OperatorError."""
-    given = dict(os.environ)
-    if bootstrap_servers is not None:
-        given["ORCHESTRATOR_BOOTSTRAP_SERVERS"] = bootstrap_servers
-    settings = environment.load(given, required=("BOOTSTRAP_SERVERS",))
+    settings = settings_of(bootstrap_servers)
     topics = declared.load(settings.topics, settings.schemas).with_prefix(settings.topic_prefix)
 
     return settings, topics, RecordReader.open(settings)
+
+
+def settings_of(bootstrap_servers: str | None) -> Settings:
+    """Return the environment's settings, with other brokers where some were named."""
+    given = dict(os.environ)
+    if bootstrap_servers is not None:
+        given["ORCHESTRATOR_BOOTSTRAP_SERVERS"] = bootstrap_servers
+    return environment.load(given, required=("BOOTSTRAP_SERVERS",))
 
 
 @contextmanager

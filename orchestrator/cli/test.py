@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from orchestrator.cli.reading import events_of, topics_file
+from orchestrator.definitions.catalogue import Catalogue
 from orchestrator.definitions.load import TESTS, load
-from orchestrator.definitions.nodes import Problems
+from orchestrator.definitions.nodes import Problem, Problems
 from orchestrator.definitions.scenario_run import Failure, run_scenario
 from orchestrator.definitions.scenarios import parse_scenarios
+from orchestrator.program import Definitions
 from orchestrator.runtime.definitions_folder import read_directory
 from orchestrator.runtime.errors import FINDINGS
 
@@ -28,14 +31,12 @@ def test(folder: Path, topics_file: Path | None, as_json: bool) -> None:
     catalogue = events_of(folder, topics_file)
     definitions, found = load(texts, catalogue)
     problems = Problems([problem for problem in found if problem.severity == "error"])
-    scenarios = []
+    count, failures = 0, list[Failure]()
     if definitions is not None:
-        for path, text in texts.items():
-            if path.endswith(TESTS):
-                scenarios += parse_scenarios(text, path, definitions, problems, catalogue)
-    failures = [] if definitions is None else [f for one in scenarios for f in run_scenario(one, definitions)]
+        count, failures, wrong = tested(texts, definitions, catalogue)
+        problems.found += wrong
     broken = len({failure.scenario.place for failure in failures})
-    passed = len(scenarios) - broken
+    passed = count - broken
     if as_json:
         said = {
             "passed": passed,
@@ -52,6 +53,20 @@ def test(folder: Path, topics_file: Path | None, as_json: bool) -> None:
         click.echo(f"{passed} passed, {broken} failed in {time.monotonic() - started:.2f} s")
     if failures or problems.errors:
         raise click.exceptions.Exit(FINDINGS)
+
+
+def tested(
+    texts: Mapping[str, str], definitions: Definitions, catalogue: Catalogue
+) -> tuple[int, list[Failure], list[Problem]]:
+    """Return how many tests the files hold, what failed in them, and what cannot be read as a test."""
+    problems = Problems()
+    scenarios = [
+        scenario
+        for path, text in texts.items()
+        if path.endswith(TESTS)
+        for scenario in parse_scenarios(text, path, definitions, problems, catalogue)
+    ]
+    return len(scenarios), [failure for one in scenarios for failure in run_scenario(one, definitions)], problems.found
 
 
 def lines_of(failure: Failure) -> list[str]:

@@ -9,7 +9,9 @@ from typing import Any
 from confluent_kafka import Consumer, Producer
 from rocksdict import Cache
 
+from orchestrator.events import FOREVER
 from orchestrator.program import Program
+from orchestrator.programs import Programs
 from orchestrator.reference import Reference, product_of
 from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.barriers import BarrierSource, LiveBarriers, NoBarriers
@@ -21,11 +23,12 @@ from orchestrator.runtime.intake import Intake, sources_of
 from orchestrator.runtime.loop import Loop, LoopConfig, no_probe
 from orchestrator.runtime.outbox import Headers, Outbox
 from orchestrator.runtime.partition import Deciding
+from orchestrator.runtime.published import SCHEMA, definitions_topic, publication_of, require_one
 from orchestrator.runtime.rebuild import Rebuild
 from orchestrator.runtime.reference_reader import ReferenceReader
 from orchestrator.runtime.restore import Restorer
-from orchestrator.runtime.schema_registry import ConfluentRegistry, FileRegistry, SchemaRegistry
-from orchestrator.runtime.settings import Settings
+from orchestrator.runtime.schema_registry import registry_of
+from orchestrator.runtime.settings import PUBLISHED, Settings
 from orchestrator.runtime.state_store import StateStore
 from orchestrator.runtime.topic import Topics
 from orchestrator.runtime.topic_admin import verify
@@ -46,27 +49,26 @@ def topics_of(settings: Settings) -> Topics:
 
 def codec_of(settings: Settings) -> Codec:
     """Return the codec over the configured registry, or over the schema files."""
-    files = FileRegistry(settings.schemas)
-    registry: SchemaRegistry = files
-    if settings.schema_registry_url is not None:
-        registry = ConfluentRegistry(settings.schema_registry_url, files)
-    return Codec(registry)
+    return Codec(registry_of(settings))
 
 
-def program_of(settings: Settings) -> Program:
-    """Return the compiled definitions of the configured folder."""
+def programs_of(settings: Settings, topics: Topics) -> Programs:
+    """Return the compiled definitions of the configured folder, or nothing yet where they are those published."""
     if settings.definitions is None:
         raise OperatorError(
-            "no definitions: set ORCHESTRATOR_DEFINITIONS to a folder such as deploy/definitions/retail",
+            "no definitions: set ORCHESTRATOR_DEFINITIONS to a folder such as deploy/definitions/retail, or to topic",
             exit_code=USAGE,
         )
-    return Program(load_folder(settings.definitions, topics_of(settings).catalogue))
+    if settings.definitions == PUBLISHED:
+        definitions_topic(topics)
+        return Programs()
+    return Programs(Program(load_folder(settings.definitions, topics.catalogue)))
 
 
 def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Callable[[str], None] = no_probe) -> Loop:
     """Return the loop of one engine process, ready to start; raises OperatorError for whatever is not as it must be."""
-    program = program_of(settings)
     topics = topics_of(settings)
+    programs = programs_of(settings, topics)
     codec = codec_of(settings)
     admin = connect(settings)
     if findings := verify(admin, topics):
@@ -76,7 +78,7 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
     references = [topic.name for topic in topics.references]
     live = settings.barriers == "live"
 
-    reference, reader = _products(topics, codec, shared)
+    reference, reader = _references(settings, topics, codec, shared, programs)
 
     transactional_id = f"{settings.group}.{settings.ordinal}"
     producer = Producer(producer_config(settings, transactional_id))
@@ -104,7 +106,7 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
 
     outbox = Outbox(topics, codec, send)
     deciding = Deciding(
-        program,
+        programs,
         reference,
         intake,
         outbox,
@@ -143,16 +145,17 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
 
 def build_rebuild(settings: Settings) -> Rebuild:
     """Return what rebuilds the changelog, with everything it has to look up; raises OperatorError as `build_loop`."""
-    program = program_of(settings)
     topics = topics_of(settings)
+    programs = programs_of(settings, topics)
     codec = codec_of(settings)
     admin = connect(settings)
     if findings := verify(admin, topics):
         raise OperatorError("the topics are not as topics.yaml declares them:", details=findings)
     shared = {**client_config(settings), "logger": kafka_log}
-    reference, reader = _products(topics, codec, shared)
+    reference, reader = _references(settings, topics, codec, shared, programs)
     reader.read_all()
     reader.close()
+    require_one(programs)
     intake = Intake(topics, codec, max_record_bytes=settings.max_record_bytes, max_skew=settings.max_skew_ms)
     replay = settings.barriers == "replay"
     salt = _erasure_salt(settings, topics)
@@ -161,7 +164,7 @@ def build_rebuild(settings: Settings) -> Rebuild:
         admin,
         topics,
         codec,
-        program,
+        programs.at(FOREVER),
         reference,
         intake,
         group=settings.group,
@@ -176,11 +179,22 @@ def _erasure_salt(settings: Settings, topics: Topics) -> str:
     return f"{topics.changelog.name}/{secret}"
 
 
-def _products(topics: Topics, codec: Codec, shared: Mapping[str, Any]) -> tuple[Reference, ReferenceReader]:
-    """Return the products, and the reader that fills them in."""
-    reference = Reference()
-    decoders = {topic.name: codec.decoder(topic) for topic in topics.references if topic.schema == "product"}
-    return reference, ReferenceReader(shared, decoders, lambda _, record: reference.put(product_of(record)))
+def _references(
+    settings: Settings, topics: Topics, codec: Codec, shared: Mapping[str, Any], programs: Programs
+) -> tuple[Reference, ReferenceReader]:
+    """Return the reference data, and the reader that fills it in: products, and definitions if they are published."""
+    reference, schemas = Reference(), {topic.name: topic.schema for topic in topics.references}
+    follows = settings.definitions == PUBLISHED
+
+    def take(topic: str, record: Mapping[str, Any]) -> None:
+        if schemas[topic] == "product":
+            reference.put(product_of(record))
+        elif follows:
+            publication = publication_of(record)
+            programs.put(publication.effective_from, Program(publication.definitions(topics.catalogue)))
+
+    decoders = {topic.name: codec.decoder(topic) for topic in topics.references if topic.schema in ("product", SCHEMA)}
+    return reference, ReferenceReader(shared, decoders, take)
 
 
 def consumer_config(settings: Settings) -> dict[str, Any]:

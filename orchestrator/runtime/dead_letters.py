@@ -21,7 +21,7 @@ from orchestrator.runtime.errors import USAGE, OperatorError
 from orchestrator.runtime.intake import DeadLetter, Intake, sources_of
 from orchestrator.runtime.outbox import MAX_DEAD_KEY, MAX_DEAD_VALUE
 from orchestrator.runtime.partitioner import murmur2_partition
-from orchestrator.runtime.schema_registry import ConfluentRegistry, FileRegistry, SchemaRegistry
+from orchestrator.runtime.schema_registry import registry_of
 from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.topic import Topics
 from orchestrator.runtime.topic_reader import Progress, Span, read_topic, topic_spans
@@ -103,12 +103,8 @@ class DeadLetters:
     _partitions: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        files = FileRegistry(self.settings.schemas)
-        registry: SchemaRegistry = files
-        if self.settings.schema_registry_url is not None:
-            registry = ConfluentRegistry(self.settings.schema_registry_url, files, register=False)
         self._config = client_config(self.settings)
-        self._codec = Codec(registry)
+        self._codec = Codec(registry_of(self.settings, register=False))
         self._topic = self.topics.dead_letters
         self._decode = self._codec.decoder(self._topic)
 

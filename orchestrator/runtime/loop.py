@@ -27,6 +27,7 @@ from orchestrator.runtime.inbox import Inbox
 from orchestrator.runtime.outbox import Headers
 from orchestrator.runtime.partition import Deciding, Partition
 from orchestrator.runtime.patience import PASSING
+from orchestrator.runtime.published import require_one
 from orchestrator.runtime.reference_reader import ReferenceReader
 from orchestrator.runtime.restore import Restorer, wake
 from orchestrator.runtime.state_store import META_KEY, Meta, StateStore, meta_to_bytes
@@ -165,6 +166,7 @@ class Loop:
         except KafkaException as error:
             raise self._fatal(error.args[0]) from error
         self._references.read_all()
+        require_one(self._deciding.programs)
         self._consumer.subscribe(
             list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -187,8 +189,9 @@ class Loop:
 
     @property
     def definitions(self) -> str:
-        """The version of the definitions that decide."""
-        return self._deciding.program.version
+        """The version of the definitions that decide: the newest in force on any partition, "" before there is one."""
+        newest = max((partition.clock for partition in self.partitions.values()), default=FOREVER)
+        return self._deciding.programs.at(newest).version if self._deciding.programs else ""
 
     # --- one turn ---------------------------------------------------------------------------------------------------
 
@@ -367,7 +370,7 @@ class Loop:
         self.tally.commit_seconds.add((self._now() - started) / 1000)
 
     def _send_changelog(self, partition: Partition) -> None:
-        records, meta = partition.stage(self._deciding.program.version)
+        records, meta = partition.stage(partition.program.version)
         topic, number = self.config.changelog, partition.number
         for key, value in records:
             self.send(topic, number, key, value, None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -25,6 +25,7 @@ from orchestrator.migrations import UnknownStateVersionError
 from orchestrator.moments.stock import awaited
 from orchestrator.onlookers import Onlookers
 from orchestrator.program import Program
+from orchestrator.programs import Programs
 from orchestrator.quotas import Quotas
 from orchestrator.records import Effects
 from orchestrator.reference import Reference
@@ -36,6 +37,7 @@ from orchestrator.runtime.intake import DeadLetter, Intake
 from orchestrator.runtime.outbox import Outbox
 from orchestrator.runtime.state_store import Batch, Meta, StateStore, Stored, pack
 from orchestrator.runtime.tally import Tally
+from orchestrator.sharing import refile
 
 SCAN_ROWS = 128
 """Timers read from the store at once."""
@@ -78,7 +80,7 @@ class Deciding:
     erasure; with `traces` triggers carry a trace context; `partitions` share what comes in per hour.
     """
 
-    program: Program
+    programs: Programs
     reference: Reference
     intake: Intake
     outbox: Outbox
@@ -119,7 +121,9 @@ class Partition:
         self.quotas = Quotas(meta.quotas, number, deciding.intake.partitions)
         self.has_changes = False
         self._deciding = deciding
-        self._asked = frozenset(name.encode() for name in deciding.program.relevant)
+        self.program = deciding.programs.at(self.clock)
+        """What is in force at the clock."""
+        self._asked = _names(self.program.relevant)
         self._tally = tally
         self._cache_bytes = cache_bytes
         self._cached_bytes = 0
@@ -135,16 +139,14 @@ class Partition:
         self._rows_until = -FOREVER
         self._rows_from = self.clock
         self._migrated_until: bytes | None = b""
-        program = deciding.program
         self._adoption: Adoption | None = None
         self._adopted_until = b""
         self._definitions_before = meta.definitions
-        if meta.definitions != program.version and (program.schedules or program.inclusive):
-            self._adoption = Adoption(program, deciding.reference, self.clock, deciding.partitions)
+        self._begin_adoption(self.program, meta.definitions)
         self._batch: Batch | None = None
         self._meta: Meta | None = None
-        self._onlookers = self._find_onlookers() if deciding.program.stock_moments else None
-        self._stock_told = self.clock - deciding.program.stock_disorder
+        self._onlookers = self._find_onlookers() if self.program.stock_moments else None
+        self._stock_told = self.clock - self.program.stock_disorder
 
     @property
     def changed_customers(self) -> int:
@@ -165,29 +167,22 @@ class Partition:
 
     def apply(self, step: Step) -> None:
         """Decide one step: every record up to its barrier, and everything that time alone brings up to its instant."""
-        clock = step.barrier.time
-        by_customer = self._events(step)
-        if self._onlookers is not None:
-            self._tell_of_stock(self._onlookers, clock, by_customer)
-        due = self._due_up_to(clock)
-        idle = not step.messages and not by_customer and not due and self._deciding.records_barriers
+        clock, lag, programs = step.barrier.time, self._deciding.max_lag, self._deciding.programs
+        not_before = -FOREVER if lag is None else clock - lag
+        since = max(self.clock, not_before)
+        self._follow(programs.at(since))
+        changes = programs.changes(since, clock)
+        by_customer = self._events(step, [self.program, *map(programs.at, changes)])
+        for instant in changes:  # what is before it is decided as if a barrier had come just then
+            earlier = _take_before(by_customer, instant)
+            self._decide(earlier, self._due(earlier, instant - 1), instant - 1, not_before)
+            self._follow(programs.at(instant))
+        due = self._due(by_customer, clock)
+        idle = not (step.messages or by_customer or due or changes) and self._deciding.records_barriers
         if idle and not self._forget_slots(clock):
             self._note_progress(clock)
             return  # live and idle: time went by and changed nothing, so there is nothing to keep
-        before = self.clock
-        lag = self._deciding.max_lag
-        not_before = -FOREVER if lag is None else clock - lag
-        if self.quotas.count:
-            self.quotas.forget(self._deciding.program.shared_caps, before - self._deciding.program.longest_late)
-        for key, events in by_customer.items():
-            if len(events) > 1:
-                events.sort(key=Event.order)
-            self._advance(key, events, clock, before, not_before)
-        for key in due:
-            if key not in by_customer:
-                self._advance(key, (), clock, before, not_before)
-        self._forget_slots(clock)
-        self.clock = clock
+        self._decide(by_customer, due, clock, not_before)
         self.positions = step.positions
         self.has_changes = True
         self._read.clear()
@@ -197,15 +192,52 @@ class Partition:
             self._deciding.outbox.note_barrier(self.number, step.barrier)
         self._note_progress(clock)
 
-    def _events(self, step: Step) -> dict[bytes, list[Event]]:
-        """Return the step's usable events by customer, in the order first met; bury the rest."""
+    def _follow(self, program: Program) -> None:
+        """Decide with a program from here on."""
+        if program is self.program:
+            return
+        self._begin_adoption(program, self.program.version)
+        self.program = program
+        self._asked = _names(program.relevant)
+        if self._onlookers is None:
+            self._stock_told = self.clock - program.stock_disorder
+        self._onlookers = self._find_onlookers() if program.stock_moments else None
+
+    def _due(self, by_customer: dict[bytes, list[Event]], clock: int) -> Sequence[bytes]:
+        """Return whom time alone moves up to an instant; a product's changes are events, and become some of theirs."""
+        if self._onlookers is not None:
+            self._tell_of_stock(self._onlookers, clock, by_customer)
+        return self._due_up_to(clock)
+
+    def _decide(
+        self, by_customer: Mapping[bytes, list[Event]], due: Sequence[bytes], clock: int, not_before: int
+    ) -> None:
+        """Bring everybody who has events or is due up to an instant."""
+        before = self.clock
+        if self.quotas.count:
+            self.quotas.forget(self.program.shared_caps, before - self.program.longest_late)
+        for key, events in by_customer.items():
+            if len(events) > 1:
+                events.sort(key=Event.order)
+            self._advance(key, events, clock, before, not_before)
+        for key in due:
+            if key not in by_customer:
+                self._advance(key, (), clock, before, not_before)
+        self._forget_slots(clock)
+        self.clock = clock
+
+    def _events(self, step: Step, programs: Sequence[Program]) -> dict[bytes, list[Event]]:
+        """Return the step's events that one of the programs can use, by customer, in the order met; bury the rest."""
         intake, outbox, tally = self._deciding.intake, self._deciding.outbox, self._tally
-        relevant = self._deciding.program.relevant
+        relevant, asked = self.program.relevant, self._asked
+        if len(programs) > 1:
+            relevant = relevant.union(*(program.relevant for program in programs))
+            asked = _names(relevant)
         newest, traces = step.barrier.newest, self._deciding.traces
         by_customer: dict[bytes, list[Event]] = {}
         for topic, messages in step.messages:
             tally.events += len(messages)
-            glance, asked = intake.glance(topic), self._asked
+            glance = intake.glance(topic)
             last = messages[-1]  # it is read in any case: its time tells how far the topic is
             for message in messages:
                 if glance is not None and message is not last:
@@ -246,11 +278,11 @@ class Partition:
         if self._slots_left and events and (not entry.size or key in self._erased):
             until = self._slots_left.inherit(key)
             if until is not None:
-                inherit_slot(deciding.program, entry.customer, until)
+                inherit_slot(self.program, entry.customer, until)
         if events and events[0].time < before:
             self._count_late(events, before)
         effects = advance(
-            deciding.program,
+            self.program,
             deciding.reference,
             key.decode(),
             entry.customer,
@@ -262,7 +294,7 @@ class Partition:
         )
         self._change(key, entry)
         if self._onlookers is not None:
-            self._onlookers.note(key, awaited(deciding.program, entry.customer))
+            self._onlookers.note(key, awaited(self.program, entry.customer))
         self._tally.duplicates += effects.repeated
         if effects.decisions or effects.outcomes or effects.triggers or effects.active_changed:
             causes = None
@@ -273,15 +305,18 @@ class Partition:
             self._count(effects)
 
     def _find_onlookers(self) -> Onlookers[bytes]:
-        """Return who waits for which product, from all stored states."""
-        onlookers, program = Onlookers[bytes](), self._deciding.program
+        """Return who waits for which product, from all states: those stored, and those changed since."""
+        onlookers, program = Onlookers[bytes](), self.program
         for key, stored in self.store.customers():
-            onlookers.note(key, awaited(program, _decoded(stored.state)))
+            if key not in self._entries and key not in self._erased:
+                onlookers.note(key, awaited(program, _filed(_decoded(stored.state), program)))
+        for key, entry in self._entries.items():
+            onlookers.note(key, awaited(program, _filed(entry.customer, program)))
         return onlookers
 
     def _tell_of_stock(self, onlookers: Onlookers[bytes], clock: int, by_customer: dict[bytes, list[Event]]) -> None:
         """Add every change of a product, as an event, to the customers it reaches."""
-        since, until = self._stock_told, clock - self._deciding.program.stock_disorder
+        since, until = self._stock_told, clock - self.program.stock_disorder
         onlookers.sweep(since)
         if until > since:
             onlookers.tell(self._deciding.reference.changes(since, until), by_customer)
@@ -310,7 +345,7 @@ class Partition:
         deciding, late = self._deciding, self._tally.late
         for event in events:
             if event.time < before and event.topic > 0:
-                in_time = event.time >= before - deciding.program.accept_late(event.name)
+                in_time = event.time >= before - self.program.accept_late(event.name)
                 kind = deciding.intake.topic_names[event.topic], "accepted" if in_time else "too_late"
                 late[kind] = late.get(kind, 0) + 1
 
@@ -337,7 +372,7 @@ class Partition:
         outcomes = [window.decision_id for window in customer.closed]
         self._deciding.outbox.erase(self.number, key, outcomes)
         until = slot_left(customer)
-        if may_overlap(self._deciding.program, until, self.clock):
+        if may_overlap(self.program, until, self.clock):
             self._slots_left.keep(key, until)
         entry.customer = Customer()
         self._erased.add(key)
@@ -348,7 +383,7 @@ class Partition:
 
     def _forget_slots(self, clock: int) -> bool:
         """Forget the ends of windows that nothing decided after an instant can lie before; return whether any was."""
-        return bool(self._slots_left) and self._slots_left.drop(clock - self._deciding.program.longest_late)
+        return bool(self._slots_left) and self._slots_left.drop(clock - self.program.longest_late)
 
     def _load(self, key: bytes) -> Entry:
         entry = self._entries.get(key)
@@ -415,6 +450,15 @@ class Partition:
     def is_adopting(self) -> bool:
         """Whether new definitions do not count for everybody yet; until they do, nothing is decided."""
         return self._adoption is not None
+
+    def _begin_adoption(self, program: Program, before: str) -> None:
+        """Let a program count for everybody before the next step, where it concerns customers who do nothing."""
+        if before == program.version or not (program.schedules or program.inclusive):
+            return
+        if self._adoption is None:  # else what was in force before that one is what a restart has to know
+            self._definitions_before = before
+        self._adopted_until = b""
+        self._adoption = Adoption(program, self._deciding.reference, self.clock, self._deciding.partitions)
 
     def adopt(self) -> None:
         """Let new definitions count for some more stored customers, with the next commit."""
@@ -536,6 +580,27 @@ class Partition:
         self._entries.clear()
         self._rows.clear()
         self.store.close()
+
+
+def _names(relevant: Iterable[str]) -> frozenset[bytes]:
+    return frozenset(name.encode() for name in relevant)
+
+
+def _take_before(by_customer: dict[bytes, list[Event]], instant: int) -> dict[bytes, list[Event]]:
+    """Take the events before an instant out of those of a step."""
+    earlier = {key: [event for event in events if event.time < instant] for key, events in by_customer.items()}
+    for key, events in list(by_customer.items()):
+        events[:] = [event for event in events if event.time >= instant]
+        if not events:
+            del by_customer[key]
+    return {key: events for key, events in earlier.items() if events}
+
+
+def _filed(customer: Customer, program: Program) -> Customer:
+    """Return a customer whose facts are filed under a program's names."""
+    if customer.filed_by is not program.filed:
+        refile(customer, program.filed)
+    return customer
 
 
 def _decoded(state: bytes) -> Customer:

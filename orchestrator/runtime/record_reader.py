@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.runtime.avro import Codec, Undecodable
 from orchestrator.runtime.connection import client_config, connect
 from orchestrator.runtime.errors import OperatorError
-from orchestrator.runtime.schema_registry import ConfluentRegistry, FileRegistry, SchemaRegistry
+from orchestrator.runtime.schema_registry import registry_of
 from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.topic import Topic
 from orchestrator.runtime.topic_reader import KeyFilter, Progress, Span, read_topic, topic_spans
@@ -30,10 +30,7 @@ class RecordReader:
     def open(cls, settings: Settings) -> RecordReader:
         """Return a reader for the brokers and schemas of these settings, or raise an OperatorError."""
         connect(settings)
-        registry: SchemaRegistry = FileRegistry(settings.schemas)
-        if settings.schema_registry_url is not None:
-            registry = ConfluentRegistry(settings.schema_registry_url, FileRegistry(settings.schemas), register=False)
-        return cls(client_config(settings), Codec(registry))
+        return cls(client_config(settings), Codec(registry_of(settings, register=False)))
 
     def spans(self, topic: Topic, partitions: Collection[int] | None = None) -> dict[int, Span]:
         """Return what each partition of a topic holds now."""

@@ -14,6 +14,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from orchestrator.definitions.nodes import did_you_mean
 from orchestrator.runtime.errors import USAGE, OperatorError
+from orchestrator.runtime.settings import Settings
 
 Schema = Any
 """What fastavro's `parse_schema` returns."""
@@ -188,6 +189,14 @@ class ConfluentRegistry:
 
 def _is_missing(error: Exception) -> bool:
     return getattr(error, "http_status_code", None) == 404
+
+
+def registry_of(settings: Settings, *, register: bool = True) -> SchemaRegistry:
+    """Return the configured schema registry, else the schema files; only writers register their schemas."""
+    files = FileRegistry(settings.schemas)
+    if settings.schema_registry_url is None:
+        return files
+    return ConfluentRegistry(settings.schema_registry_url, files, register=register)
 
 
 def schema_files(directory: Path) -> dict[str, Path]:

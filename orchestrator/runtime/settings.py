@@ -24,6 +24,10 @@ _SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://[^/]*:[0-9]+")
 _ORDINAL = re.compile(r".*-([0-9]{1,4})")
 
 
+PUBLISHED = Path("topic")
+"""What stands for the definitions that were published, in the place of a folder."""
+
+
 class Secret:
     """A text that shows only when asked for with `reveal`."""
 
@@ -169,6 +173,10 @@ def _directory(text: str) -> Path:
     return path
 
 
+def _definitions(text: str) -> Path:
+    return PUBLISHED if text == str(PUBLISHED) else _directory(text)
+
+
 def _url(text: str) -> str:
     if not re.fullmatch(r"https?://[^/\s]+.*", text):
         # The text may carry a password, so it is not repeated.
@@ -241,7 +249,13 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "A file with that URL, instead of SCHEMA_REGISTRY_URL; such as a mount.",
     ),
-    Setting("DEFINITIONS", "directory", _directory, "", "Moments, campaigns and policy as YAML."),
+    Setting(
+        "DEFINITIONS",
+        "directory or topic",
+        _definitions,
+        "",
+        "Moments, campaigns and policy as YAML: a folder, or `topic` for those that were published.",
+    ),
     Setting("TOPIC_PREFIX", "name", _name, "", "Put in front of every topic name, such as test-."),
     Setting("PARTITIONS", "number", _whole(1, 100_000), "", "Overrides the partitions of co-partitioned topics."),
     Setting("REPLICATION", "number", _whole(1, 100), "", "Overrides the replication factor of every topic."),

@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import Message
 
 from orchestrator.program import Program
+from orchestrator.programs import Programs
 from orchestrator.reference import Reference
 from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.barriers import Barrier
@@ -150,6 +151,7 @@ class Bench:
         reference: Reference = REFERENCE,
     ) -> None:
         self.running = running or program()
+        self.programs = Programs(self.running)
         self.reference = reference
         self.sent = Sent()
         self.tally = Tally()
@@ -161,7 +163,7 @@ class Bench:
 
     def _partition(self, meta: Meta, cache_bytes: int, live: bool) -> Partition:
         outbox = Outbox(TOPICS, CODEC, self.sent)
-        deciding = Deciding(self.running, self.reference, intake(), outbox, None, records_barriers=live)
+        deciding = Deciding(self.programs, self.reference, intake(), outbox, None, records_barriers=live)
         inbox = Inbox(meta.positions, step_records=5_000, may_cut=live)
         return Partition(0, self.store, meta, inbox, deciding, self.tally, cache_bytes)
 
@@ -170,6 +172,7 @@ class Bench:
         meta = self.store.meta()
         assert meta is not None
         self.running = running or self.running
+        self.programs = Programs(self.running)
         self.partition = self._partition(meta, 1 << 20, live=False)
 
     def step(self, at: str | int, records: Iterable[tuple[str, bytes | None, bytes | None]] = ()) -> None:

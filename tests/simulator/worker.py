@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.programs import Programs
 from orchestrator.reference import Reference, product_of
 from orchestrator.runtime import reference_reader, restore
 from orchestrator.runtime.barriers import BarrierSource, LiveBarriers, NoBarriers
@@ -207,7 +208,7 @@ class Worker(Process):
             loop.send(topic, partition, key, value, headers)
 
         deciding = Deciding(
-            program(),
+            Programs(program()),
             reference,
             intake(),
             Outbox(declared, codes, send),
