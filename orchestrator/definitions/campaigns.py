@@ -241,7 +241,7 @@ class CampaignBuilder:
         for exclude in record.records("exclude"):
             if exclude.sound:
                 word, length = exclude.need("after", Word), exclude.need("for", int)
-                if word.text != record.texts("campaign")[0]:  # to stay away from oneself for a time makes sense
+                if word.text not in record.texts("campaign"):  # to stay away from oneself for a time makes sense
                     self._other(word, record, "stay away after")
                 window = self.windows.get(word.text)
                 if window and length <= window:
