@@ -170,7 +170,7 @@ def _open(s: Situation, moment: Moment, key: str, instance: Instance, campaign: 
     elif reason == Reason.HOLDOUT:
         changes.append(_leaving_holdout(s))
     elif reason in (Reason.NOT_ELIGIBLE, Reason.UNKNOWN_VALUE):
-        for condition in (campaign.only_if, campaign.recheck):
+        for condition in (campaign.only_if, campaign.recheck_before_send):
             if condition is not None:
                 changes += _until_holds(s, condition, moment, key)
         if not changes and campaign.after is not None:

@@ -56,7 +56,7 @@ RESCUE = replace(
     campaign("rescue_series", "abandoned_cart", priority=90, window=4 * DAY, control_bp=3_000),
     series=series("rescue", HOUR, HOUR, 2 * HOUR, DAY, 6 * HOUR, unless=Unless(("message.sent",), within=12 * HOUR)),
     stop_when=STOPS,
-    recheck=compare("messages_90d", "<", 4),
+    recheck_before_send=compare("messages_90d", "<", 4),
 )
 WINBACK = replace(
     campaign("winback_series", "lapsed", priority=40, window=9 * DAY, control_bp=3_000),

@@ -89,9 +89,8 @@ class Exclusion:
 class Campaign:
     """One campaign; `cost` in minor units per treated customer, `control_bp` its control group in basis points.
 
-    The `send` of a `series` is that of its first step. `stop_when` ends the messages and not the slot; `recheck` must
-    hold when a message goes out. A campaign of an exempt class answers the events `on` directly. Each later step of a
-    series costs `send_cost`.
+    The `send` of a `series` is that of its first step, and each later one costs `send_cost`. `stop_when` ends the
+    messages and not the slot. A campaign of an exempt class answers the events `on` directly.
     """
 
     name: str
@@ -111,7 +110,7 @@ class Campaign:
     message_class: str = "marketing"
     series: tuple[SeriesStep, ...] = ()
     stop_when: tuple[EventMatch, ...] = ()
-    recheck: Condition | None = None
+    recheck_before_send: Condition | None = None
     on: tuple[EventMatch, ...] = ()
     send_cost: int = 0
 

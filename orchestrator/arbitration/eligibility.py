@@ -225,7 +225,8 @@ def _audience(s: Situation, campaign: Campaign, moment: Moment | None, key: str)
 
 
 def _recheck(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> Finding | None:
-    return None if campaign.recheck is None else _true(s, campaign.recheck, moment, key)
+    condition = campaign.recheck_before_send
+    return None if condition is None else _true(s, condition, moment, key)
 
 
 def _true(s: Situation, condition: Condition, moment: Moment | None, key: str) -> Finding:

@@ -60,7 +60,7 @@ class CampaignBuilder:
         if not record.sound or not clean(self.problems, mark):
             return None
         if exempt is not None:
-            return replace(exempt, only_if=only_if, recheck=recheck)
+            return replace(exempt, only_if=only_if, recheck_before_send=recheck)
         cost = record.get("cost", Record)
         control = record.values["control"]
         start, floor = (control, control) if isinstance(control, int) else _shares(record.need("control", Record))
@@ -81,7 +81,7 @@ class CampaignBuilder:
             leads_to=record.texts("leads_to"),
             series=steps,
             stop_when=stops,
-            recheck=recheck,
+            recheck_before_send=recheck,
             send_cost=0 if cost is None else cost.need("send", int),
         )
 

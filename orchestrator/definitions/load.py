@@ -288,7 +288,8 @@ def _conditions(definitions: Definitions) -> Iterator[Condition]:
     yield from (segment.condition for segment in definitions.segments.values())
     owners: tuple[Moment | Campaign, ...] = (*definitions.moments.values(), *definitions.campaigns.values())
     yield from (owner.only_if for owner in owners if owner.only_if is not None)
-    yield from (campaign.recheck for campaign in definitions.campaigns.values() if campaign.recheck is not None)
+    rechecks = (campaign.recheck_before_send for campaign in definitions.campaigns.values())
+    yield from (recheck for recheck in rechecks if recheck is not None)
     for offer in (campaign.offer for campaign in definitions.campaigns.values() if campaign.offer is not None):
         yield from (*offer.only_if.values(), *offer.never_if.values())
 

@@ -135,7 +135,7 @@ def test_without_consent_there_is_none(receipt: Campaign) -> None:
 def test_conditions_are_asked_at_the_event() -> None:
     """Who it is for, and what must be true when it goes out."""
     first = compare("orders_lifetime", "<=", 1)
-    for receipt in (replace(RECEIPT, only_if=first), replace(RECEIPT, recheck=first)):
+    for receipt in (replace(RECEIPT, only_if=first), replace(RECEIPT, recheck_before_send=first)):
         simulated = shop(receipt)
         simulated.feed(order("09:00", "o1"), order("10:00", "o2"))
         simulated.advance(instant("1d 00:00"))

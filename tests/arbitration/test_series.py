@@ -346,7 +346,7 @@ def test_own_messages_count_for_caps_and_facts_from_each_step() -> None:
 
 def test_recheck_asks_when_a_step_goes_out() -> None:
     """What was true at the decision may not be true any more."""
-    poor = replace(DISCOVERY, recheck=compare("orders_lifetime", "<", 1), stop_when=())
+    poor = replace(DISCOVERY, recheck_before_send=compare("orders_lifetime", "<", 1), stop_when=())
     simulated = begun(of(poor))
     simulated.advance(instant("3d 00:00"))
     simulated.feed(order("3d 10:00", lines=[line("SOAP")]))
@@ -358,7 +358,7 @@ def test_recheck_asks_when_a_step_goes_out() -> None:
 
 def test_recheck_asks_at_the_first_message_too() -> None:
     """It is the truth at the time of sending, which a single message's decision is."""
-    simulated = begun(of(replace(DISCOVERY, recheck=compare("orders_lifetime", ">", 3))))
+    simulated = begun(of(replace(DISCOVERY, recheck_before_send=compare("orders_lifetime", ">", 3))))
     simulated.advance(instant("12:00"))
 
     assert simulated.triggers == []
