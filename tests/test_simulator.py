@@ -35,7 +35,7 @@ from tests.simulator.world import PARTITIONS
 SCHEDULES = 500
 """What fits into the tests that everybody runs; `python -m tests.simulator` runs more."""
 
-SOON = 120
+SOON = 250
 """Within so many schedules the mutations tried here are noticed; bench figures of all are in docs/proofs."""
 
 FOUND: dict[str, tuple[str, *tuple[Fault, ...]]] = {
