@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import fastavro
-from fastavro.read import SchemaResolutionError
 
 from orchestrator.backtest.fitting import Fit, Unfit
 from orchestrator.runtime.errors import USAGE, OperatorError
@@ -51,8 +50,9 @@ def _avro(path: Path, schema: Any, fit: Fit, part: int, parts: int) -> Iterator[
                 for place, record in enumerate(block, number * _ROWS):
                     # An annotated time comes as a datetime; all else is what the schema says already.
                     yield _fitted(place, record, fit) if annotated else Row(place, record)
-        except (ValueError, EOFError, SchemaResolutionError) as error:
-            message = f"'{path}' is no Avro container of {schema['name']}: {error}"
+        except Exception as error:  # a container that is cut short or none at all fails in any way it likes
+            what = " ".join(str(error).split())[:200] or type(error).__name__
+            message = f"'{path}' is no Avro container of {schema['name']}, or a damaged one: {what}"
             raise OperatorError(message, exit_code=USAGE) from None
 
 

@@ -64,5 +64,8 @@ def backtest(
         return
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(summary(found.data, definitions.policy.currency))
+    for bad in found.figures["history"]["unusable"]:
+        said = f"{bad['topic']}: {bad['records']:,} records cannot be used ({bad['reason']}), such as: {bad['example']}"
+        console.print(said, highlight=False, markup=False)
     console.print(f"{found.figures['history']['events']:,} events in {time.monotonic() - began:.1f} s", highlight=False)
     console.print(f"report: {(out / 'report.html').resolve()}", highlight=False, soft_wrap=True)

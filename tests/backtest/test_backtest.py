@@ -158,6 +158,32 @@ def test_a_mistake_is_said_with_what_to_do(tmp_path: Path, arguments: list[str],
     assert said in ended.stderr
 
 
+def test_a_damaged_file_is_one_line_whoever_reads_it(tmp_path: Path) -> None:
+    """Also where another process has read it."""
+    events = write(HISTORY, tmp_path / "history", ".avro")
+    path = events / "purchases.avro"
+    path.write_bytes(path.read_bytes()[:-500])
+
+    for processes in ("1", "2"):
+        arguments = ["backtest", str(RETAIL), "--events", str(events), "--out", str(tmp_path), "--processes", processes]
+        ended = CliRunner().invoke(main, arguments)
+        assert ended.exit_code == 2
+        assert ended.stderr.startswith(f"orchestrator: '{path}' is no Avro container of ")
+        assert len(ended.stderr.splitlines()) == 1
+
+
+def test_what_cannot_be_used_is_told_with_an_example(tmp_path: Path) -> None:
+    """A misspelt column is found by whoever looks at the terminal."""
+    events = write(HISTORY, tmp_path / "history")
+    (events / "purchases.jsonl").write_text('{"event_id": "e", "customer_id": "c", "event": "x", "event_tme": 1}\n')
+
+    arguments = ["backtest", str(RETAIL), "--events", str(events), "--out", str(tmp_path / "out"), "--processes", "1"]
+    ended = CliRunner().invoke(main, arguments)
+
+    said = " ".join(ended.output.split())
+    assert "purchases: 1 records cannot be used (undecodable), such as: purchases.jsonl: event_time: expected" in said
+
+
 def test_a_pack_brings_its_own_inputs(tmp_path: Path) -> None:
     """Topics that the pack declares are files like any other; times may be written as people write them."""
     banking = ROOT / "deploy" / "definitions" / "banking"
