@@ -23,6 +23,7 @@ from tests.builders import (
     FEATURES,
     LAPSED,
     MOMENTS,
+    REFERENCE,
     REPLENISHMENT,
     WINBACK,
     campaign,
@@ -34,9 +35,11 @@ from tests.builders import (
     instant,
     line,
     order,
+    profile,
     program,
     simulation,
 )
+from tests.test_recall import rebuilt
 
 TEAMS = ("", "_b", "_c")
 
@@ -260,3 +263,20 @@ def test_answers_compete_across_names() -> None:
 
     assert len(moment_names(compiled)) == 1
     assert [(trigger.campaign, trigger.moment) for trigger in shop.triggers] == [("better", "twin")]
+
+
+def test_what_was_lost_is_rebuilt_for_copies_as_well() -> None:
+    """From the inputs and our own decisions, whatever names these say."""
+    for seed in range(3):
+        events = sorted([profile(), *year(seed)], key=Event.order)
+        cut, end = instant("100d 00:00"), instant("200d 00:00")
+        shop = Simulation(copies(), REFERENCE)
+        before = [event for event in events if event.time <= cut]
+        shop.run(before, to=cut, every=DAY)
+        again = rebuilt(shop, before)
+        again.decisions, again.triggers, again.outcomes = list(shop.decisions), list(shop.triggers), list(shop.outcomes)
+        for one in (shop, again):
+            one.run([event for event in events if cut < event.time <= end], to=end, every=DAY)
+
+        assert len(again.triggers) > 3
+        assert again.triggers == shop.triggers
