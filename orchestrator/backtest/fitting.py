@@ -15,14 +15,13 @@ class Unfit(Exception):  # noqa: N818 (it is data: why a row is left out)
     """Why a row is no record of its topic; the message says the field, and what was expected."""
 
 
-def fitting(schema: Any, known: Mapping[str, Fit] | None = None) -> Fit:
+def fitting(schema: Any) -> Fit:
     """Return a function from a row's value to the value that Avro would have given for this schema.
 
     Instants may be numbers of milliseconds, times in ISO 8601 (without an offset in UTC) or a column's own times;
     fields that are not there get their default, and those the schema does not have are left out.
     """
-    names = dict(known or {})
-    return _fit(schema, names)
+    return _fit(schema, {})
 
 
 def milliseconds(value: object) -> int:

@@ -12,7 +12,6 @@ from orchestrator.backtest.spool import Placed
 from orchestrator.customer import Customer
 from orchestrator.program import Definitions, Program
 from orchestrator.prospects import Prospect, prospects
-from orchestrator.reference import Reference
 from orchestrator.runtime.partitioner import partition_of
 
 
@@ -24,7 +23,6 @@ class Known:
     life: Life
     prospects: Sequence[Prospect]
     at: int
-    lives: Lives
 
 
 def decide_again(history: History, definitions: Definitions, customer: str, progress: Progress) -> Known:
@@ -38,11 +36,5 @@ def decide_again(history: History, definitions: Definitions, customer: str, prog
     steps = history.steps(seen)[partition]
     lives = Lives(program, reference, steps, history.max_lag, partition, history.partitions)
     life = lives.alone(customer, placed)
-    at = steps.until
-    return Known(placed, life, _prospects(program, reference, customer, life.customer, at), at, lives)
-
-
-def _prospects(
-    program: Program, reference: Reference, customer_id: str, customer: Customer | None, at: int
-) -> list[Prospect]:
-    return list(prospects(program, reference, customer_id, customer or Customer(), at))
+    found = prospects(program, reference, customer, life.customer or Customer(), steps.until)
+    return Known(placed, life, list(found), steps.until)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -87,7 +87,3 @@ class RecordedSteps:
         """Return the instant of the first barrier that is not before an instant."""
         step = bisect_left(self.barriers, instant, key=lambda barrier: barrier.time)
         return self.barriers[step].time if step < len(self.barriers) else self.until
-
-
-StepsOf = Mapping[int, Steps]
-"""The steps of each partition."""
