@@ -91,7 +91,7 @@ def conditions(names: str) -> st.SearchStrategy[Expression]:
 
 
 @given(conditions(NAMES), st.dictionaries(st.sampled_from(NAMES), st.integers(0, 9)))
-@settings(derandomize=True, max_examples=400)
+@settings(derandomize=True, max_examples=200)
 def test_with_what_it_needs_a_condition_holds(condition: Expression, values: dict[str, int]) -> None:
     """Whatever is known and unknown before; unless any other value would do, and none is named."""
     needed = needs(condition, view(**values))

@@ -112,6 +112,11 @@ class Files:
         return self._topics.partitions
 
     @property
+    def is_small(self) -> bool:
+        """Whether one process is done before others would have started."""
+        return sum(path.stat().st_size for paths in self._found.values() for path in paths) <= _SMALL
+
+    @property
     def readers(self) -> int:
         """How many portions there are; each can be read by itself."""
         return len(self._portions)

@@ -53,6 +53,10 @@ class History(Protocol):
     """Where recorded events come from; it is sent to the processes that read it."""
 
     @property
+    def is_small(self) -> bool:
+        """Whether one process is done before others would have started."""
+
+    @property
     def readers(self) -> int:
         """How many portions there are; each can be read by itself."""
 

@@ -24,6 +24,9 @@ from orchestrator.runtime.topic import Topics
 from orchestrator.runtime.topic_reader import Record, Span, read_topic, topic_spans
 from orchestrator.runtime.topics import load as load_topics
 
+_SMALL = 50_000
+"""Records that one process has decided before another would have started."""
+
 _CHUNK = 200_000
 """Records of one partition of a topic that one portion reads."""
 
@@ -88,6 +91,11 @@ class TopicRange:
     def partitions(self) -> int:
         """How many partitions the customers are divided among."""
         return self.topics.partitions
+
+    @property
+    def is_small(self) -> bool:
+        """Whether one process is done before others would have started."""
+        return sum(len(span) for spans in self.spans.values() for span in spans.values()) <= _SMALL
 
     @property
     def readers(self) -> int:

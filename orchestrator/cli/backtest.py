@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 from rich.console import Console
 
 from orchestrator.backtest.run import backtest as run
-from orchestrator.cli.recorded import bars, definitions_of, instant, named_history, recorded, settings_of
+from orchestrator.cli.recorded import bars, definitions_of, instant, named_history, processes_for, recorded, settings_of
 from orchestrator.events import FOREVER
 from orchestrator.report.summary import summary
 
@@ -55,7 +54,7 @@ def backtest(
             definitions,
             out,
             settings.schemas,
-            processes=processes or os.cpu_count() or 1,
+            processes=processes_for(history, processes),
             progress=progress,
             report_from=-FOREVER if start is None else instant("--from", start),
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import click
@@ -12,7 +11,7 @@ from rich.markdown import Markdown
 
 from orchestrator.backtest.impact import impact
 from orchestrator.backtest.impact_text import figures, markdown
-from orchestrator.cli.recorded import bars, definitions_of, named_history, recorded, settings_of
+from orchestrator.cli.recorded import bars, definitions_of, named_history, processes_for, recorded, settings_of
 from orchestrator.definitions.load import load
 from orchestrator.runtime.compose import topics_of
 from orchestrator.runtime.definitions_folder import read_directory
@@ -46,7 +45,7 @@ def plan(
     warnings = sorted(_warnings(new, settings) - _warnings(old, settings))
     history = named_history(settings, events, topics=topics, to=to, barrier_every=barrier_every)
     with bars() as progress:
-        found, records = impact(history, before, after, processes=processes or os.cpu_count() or 1, progress=progress)
+        found, records = impact(history, before, after, processes=processes_for(history, processes), progress=progress)
     if as_json:
         said = figures(found, before, after, warnings=warnings, records=records)
         click.echo(json.dumps(said, indent=2, ensure_ascii=False))

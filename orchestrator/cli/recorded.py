@@ -34,7 +34,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def recorded(command: Command) -> Command:
     """Give a command the options that say which recorded events it works on."""
     for option in (
-        click.option("--processes", type=click.IntRange(1, 256), help="Processes; default: one per core."),
+        click.option(
+            "--processes", type=click.IntRange(1, 256), help="Processes; default: one per core, for large histories."
+        ),
         click.option(
             "--barrier-every",
             default="1h",
@@ -88,6 +90,11 @@ def history_of(settings: Settings, events: Path | None, *, every: int = BARRIER_
     if events is not None:
         return Files(events, settings, every, until)
     return TopicRange.open(settings, every=every, until=until)
+
+
+def processes_for(history: History, wanted: int | None) -> int:
+    """Return how many processes to use: those asked for, else one per core where it is worth it."""
+    return wanted or (1 if history.is_small else os.cpu_count() or 1)
 
 
 def instant(option: str, text: str, *, end: bool = False) -> int:

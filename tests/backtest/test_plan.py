@@ -19,7 +19,7 @@ from orchestrator.runtime.definitions_folder import load_folder, read_directory
 from orchestrator.runtime.settings import load
 from tests.backtest.made import RETAIL, ROOT, made, write
 
-HISTORY = made(60, days=15)
+HISTORY = made(40, days=12)
 
 
 def pack(folder: Path, *changes: tuple[str, str]) -> Path:
@@ -123,7 +123,7 @@ def test_nothing_differs_when_nothing_is_changed(tmp_path: Path, events: Path) -
 
     text = planned(old, new, events, "--markdown")
 
-    assert "0 of 60 customers are decided about differently" in text
+    assert "0 of 40 customers are decided about differently" in text
     assert "No message, no candidate and no reason differs." in text
 
 
