@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -58,6 +59,8 @@ class Run:
 
         `more` are settings by their names without ORCHESTRATOR_.
         """
+        if (folder / name).exists():  # a test that is run a second time begins anew
+            name = f"{name}-{uuid.uuid4().hex[:6]}"
         self.name = name
         self.folder = folder / name
         self.folder.mkdir(parents=True)
