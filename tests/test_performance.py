@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from bench.goals import RETAIL, copy_pack
 from bench.work import PYTHON, STORED, WORKLOADS
+from orchestrator.runtime.definitions_folder import load_folder
 
 MORE = 1.2
 """A fifth more than is stored is a regression, or needs a reason and `python -m bench.work --store`."""
@@ -43,3 +46,15 @@ def test_copies_of_a_pack_share_their_work(counts: dict[str, dict[str, float]]) 
     one, fifty = counts["the retail pack"], counts["50 copies of the retail pack"]
 
     assert one["bytecodes"] / fifty["bytecodes"] > FEWEST_EVENTS_OF_ONE_COPY
+
+
+def test_every_definition_of_a_copy_has_a_name_of_its_own(tmp_path: Path) -> None:
+    """Nothing that one copy defines is used by another, so what they share is found by its content."""
+    copy_pack(RETAIL, tmp_path / "pack", 3)
+    one, three = load_folder(RETAIL), load_folder(tmp_path / "pack")
+
+    for kind in ("features", "segments", "moments", "campaigns"):
+        names = {name.partition(".")[0] for name in getattr(one, kind)}
+        assert {name.partition(".")[0] for name in getattr(three, kind)} == {
+            f"{name}_{copy}" for name in names for copy in range(3)
+        }
