@@ -1,6 +1,7 @@
 """Definitions published to three workers under load: every decision carries the version in force at its instant."""
 
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ def carts(shop: Shop, filled: list[str]) -> Iterator[None]:
 def test_three_workers_change_over_and_back_at_the_same_instant(kafka: KafkaBroker, tmp_path: Path) -> None:
     """Two versions and a rollback under load: nothing is decided twice, nothing is lost, nobody restarts."""
     run = Run(
-        "changeover", kafka.bootstrap, tmp_path, "published-",
+        "changeover", kafka.bootstrap, tmp_path, f"published-{uuid.uuid4().hex[:6]}-",
         {"BARRIERS": "live", "COMMIT_INTERVAL": "200ms", "MAX_LAG": "60s", "DEFINITIONS": "topic"},
     )  # fmt: skip
 
