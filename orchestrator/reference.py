@@ -74,6 +74,10 @@ class Reference:
         changes = self._changes
         return changes[bisect_right(changes, after, key=_first) : bisect_right(changes, until, key=_first)]
 
+    def count_changes(self, after: int, until: int) -> int:
+        """Return how many versions of products began after an instant and not after another."""
+        return bisect_right(self._changes, until, key=_first) - bisect_right(self._changes, after, key=_first)
+
     def next_launch(self, category: str, after: int, at: int) -> int | None:
         """Return the next instant after one at which something of a category goes on sale, as known at an instant."""
         launches = self._launches.get(category, [])

@@ -67,7 +67,7 @@ class Simulation:
         if self._onlookers is not None:
             disorder = self.program.stock_disorder
             self._onlookers.sweep(self.clock - disorder)
-            self._onlookers.tell(self.reference.changes(self.clock - disorder, to - disorder), self._arrived)
+            self._onlookers.tell(self.reference, self.clock - disorder, to - disorder, self._arrived)
         arrived, self._arrived = self._arrived, {}
         due: dict[str, None] = {}
         while self._timers and self._timers[0][0] <= to:

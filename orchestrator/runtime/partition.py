@@ -319,7 +319,7 @@ class Partition:
         since, until = self._stock_told, clock - self.program.stock_disorder
         onlookers.sweep(since)
         if until > since:
-            onlookers.tell(self._deciding.reference.changes(since, until), by_customer)
+            onlookers.tell(self._deciding.reference, since, until, by_customer)
             self._stock_told = until
 
     def _change(self, key: bytes, entry: Entry) -> None:

@@ -208,6 +208,32 @@ class TestBounds:
         assert (onlookers.of("LAMP", 0), onlookers.of("VASE", 9), onlookers.of("VASE", 10)) == ([], ["ana"], [])
 
 
+def test_few_who_ask_and_few_changes_are_told_alike() -> None:
+    """Whether one goes through what is asked for or through what has changed, in order of instants."""
+    reference = Reference(
+        [Product(f"s{sku}", START + (sku * 7 + at) % 10, stock=at) for sku in range(5) for at in range(3)]
+    )
+    told = []
+    for others in (0, 40):  # with so many who ask for other products, it goes through the changes
+        onlookers = Onlookers[str]()
+        onlookers.note("ana", {"s1": FOREVER, "s3": FOREVER})
+        for number in range(others):
+            onlookers.note(f"c{number:02}", {f"other{number:02}": FOREVER})
+        arrived = {"eve": [event("product.viewed", START, "eve", sku="s4")]}
+        onlookers.tell(reference, START, START + 8, arrived)
+        told.append({who: [(e.time, e.data["sku"]) for e in events] for who, events in arrived.items()})
+
+    assert told[0] == told[1]
+    assert told[0]["ana"] == [
+        (START + 1, "s3"),
+        (START + 2, "s3"),
+        (START + 3, "s3"),
+        (START + 7, "s1"),
+        (START + 8, "s1"),
+    ]
+    assert [sku for _, sku in told[0]["eve"]] == ["s4"] * 2
+
+
 # --- every history ---------------------------------------------------------------------------------------------------
 
 
