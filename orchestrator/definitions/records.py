@@ -145,7 +145,11 @@ class Reader:
                 )
             elif known.default:
                 values[known.name] = self._plain(known, Scalar(node.place, known.default, quoted=True))
-        return Record(kind, node.place, values, places, clean(self.problems, mark))
+        # What was refused when the text was parsed, such as an alias, is missing here without another problem.
+        whole = node.keys.keys() == node.entries.keys()
+        inner = [one for value in values.values() for one in (value if isinstance(value, tuple) else (value,))]
+        whole = whole and all(one.sound for one in inner if isinstance(one, Record))
+        return Record(kind, node.place, values, places, whole and clean(self.problems, mark))
 
     def _value(self, known: Field, node: Node) -> object | None:
         if not isinstance(node, Sequence):
