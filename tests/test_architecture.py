@@ -27,7 +27,7 @@ LAYERS = (
     ("report",),
     ("backtest",),
     ("demo",),
-    ("cli", "__main__"),
+    ("cli", "starter", "__main__"),
 )
 """What a module may import: its own layer and those before it. A package stands for all modules in it."""
 

@@ -25,6 +25,7 @@ SHORT: Mapping[Reason, str] = {
     Reason.TOO_OLD: "too old to act on",
     Reason.EXPIRED: "went stale",
     Reason.CANCELLED: "ended by an event",
+    Reason.STOPPED: "its messages were ended",
     Reason.ALREADY_ANSWERED: "answered with another",
     Reason.UNKNOWN_VALUE: "a value is not known",
     Reason.NO_DEFINITION: "no campaign answers it",
