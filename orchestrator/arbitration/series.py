@@ -245,7 +245,6 @@ def void_series(step: Step, window: Window, event: Event) -> None:
     del progress.sent[1:]
     if campaign is not None:
         _stop(step, window, campaign, progress, Reason.CANCELLED, event)
-    step.customer.fires.pop(NEXT_STEP, None)
     step.customer.set_fact(SERIES, progress)
 
 

@@ -212,6 +212,17 @@ def test_a_late_exit_takes_back_the_step_it_would_have_ended(share: int) -> None
     check_audit(simulated)
 
 
+def test_a_late_exit_from_the_very_instant_of_a_step_takes_it_back() -> None:
+    """On time it would have come first."""
+    simulated = begun()
+    simulated.advance(instant("2d 11:00"))
+    simulated.feed(order("2d 10:00"))
+    simulated.advance(instant("30d 00:00"))
+
+    assert [name for name, _ in sent(simulated, "retract")] == ["nudge"]
+    check_audit(simulated)
+
+
 def test_an_exit_later_than_a_step_leaves_it_as_it_is() -> None:
     """What has gone out before the exit was right."""
     simulated = begun()
@@ -289,6 +300,17 @@ def test_a_late_event_takes_back_the_step_that_it_made_pointless() -> None:
 
     assert [name for name, _ in sent(simulated, "retract")] == ["offer"]
     check_audit(simulated)
+
+
+def test_a_click_counts_however_long_ago_the_message_went_out() -> None:
+    """With `from` it is about that message, also when another step was due since."""
+    offer = replace(DISCOVERY.series[2], unless=Unless((CLICKED,), origin="inspire"))
+    simulated = begun(of(replace(DISCOVERY, series=(*DISCOVERY.series[:2], offer))))
+    simulated.advance(instant("1d 09:00"))
+    simulated.feed(clicked("1d 10:00", simulated.triggers[0].trigger_id))
+    simulated.advance(instant("30d 00:00"))
+
+    assert steps(simulated) == [("nudge", "cancelled"), ("offer", "cancelled")]
 
 
 # --- the rules of contact, per step -----------------------------------------------------------------------------------
