@@ -24,17 +24,17 @@ from bench.harness.machine import RESULTS, ROOT, about, machine, table, write
 from bench.harness.stream import Seeded, seeded
 
 PLOT = ROOT / "docs" / "images" / "scaling.svg"
+UNIT = "CPU-µs per event"
 CUSTOMERS = 1_000
 """Some 10,000 events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What grows, its values, and what is shown of it."""
+    """What grows, and its values."""
 
     title: str
     values: tuple[int, ...]
-    shows: str = "CPU-µs per event"
 
 
 CURVES = {
@@ -44,7 +44,7 @@ CURVES = {
     "state": Curve("bytes of state", (0, 4, 16, 64, 200)),
     "timers": Curve("timers pending", (1_000, 10_000, 100_000)),
     "partitions": Curve("partitions in a process", (1, 4, 16, 48)),
-    "processes": Curve("processes", (1, 2, 4), "events a second"),
+    "processes": Curve("processes at the same time", (1, 2, 4)),
 }
 """State grows by orders in the past; its points are shown by the bytes they come to."""
 
@@ -104,12 +104,12 @@ def point(name: str, value: int, customers: int) -> dict[str, float]:
     """Decide one point in this process; return CPU-µs per event, events, and bytes of state."""
     with tempfile.TemporaryDirectory(prefix="orchestrator-curve-") as place:
         ready = prepared(Path(place), name, value, customers)
-        started, began = time.process_time(), time.monotonic()
+        started = time.process_time()
         for one in ready:
             one.decide()
-        spent, lasted = time.process_time() - started, time.monotonic() - began
+        spent = time.process_time() - started
         events = sum(one.events for one in ready)
-        return {"cost": spent / events * 1e6, "events": events, "state": ready[0].state_bytes, "seconds": lasted}
+        return {"cost": spent / events * 1e6, "events": events, "state": ready[0].state_bytes}
 
 
 def _process(name: str, value: int, customers: int) -> subprocess.Popen[str]:
@@ -125,12 +125,8 @@ def measured(name: str, value: int, customers: int, rounds: int) -> tuple[float,
         running = [_process(name, value, customers) for _ in range(count)]
         results: list[dict[str, float]] = [json.loads(one.communicate()[0]) for one in running]
         first = results[0]
-        if name == "processes":
-            found.append((value, -sum(one["events"] / one["seconds"] for one in results)))
-        else:
-            found.append((first["state"] if name == "state" else value, first["cost"]))
-    where, best = min(found, key=lambda one: one[1])
-    return where, abs(best)
+        found.append((first["state"] if name == "state" else value, sum(one["cost"] for one in results) / count))
+    return min(found, key=lambda one: one[1])
 
 
 # --- the plot ---------------------------------------------------------------------------------------------------------
@@ -165,7 +161,7 @@ def _panel(curve: Curve, points: Sequence[Sequence[float]]) -> list[str]:
     base = TOP + high
     parts = [
         f'<text x="{LEFT}" y="16" font-weight="bold">{curve.title}</text>',
-        f'<text x="{LEFT}" y="29" fill="#777">{curve.shows}</text>',
+        f'<text x="{LEFT}" y="29" fill="#777">{UNIT}</text>',
         f'<path d="M{LEFT},{TOP} V{base} H{LEFT + wide}" fill="none" stroke="#999"/>',
         f'<polyline points="{line}" fill="none" stroke="#2166ac" stroke-width="2"/>',
     ]
@@ -194,13 +190,11 @@ def main() -> None:
     for name in options.only or CURVES:
         before[name] = [measured(name, value, customers, rounds) for value in CURVES[name].values]
         for value, cost in before[name]:
-            print(f"{CURVES[name].title}: {value:,.0f} -> {cost:,.1f} {CURVES[name].shows}", flush=True)
+            print(f"{CURVES[name].title}: {value:,.0f} -> {cost:,.1f} {UNIT}", flush=True)
     if options.quick:
         return
     found = {name: before[name] for name in CURVES if name in before}
-    rows = [
-        [CURVES[name].title, f"{x:,.0f}", f"{y:,.1f} {CURVES[name].shows}"] for name in found for x, y in found[name]
-    ]
+    rows = [[CURVES[name].title, f"{x:,.0f}", f"{y:,.1f} {UNIT}"] for name in found for x, y in found[name]]
     text = table(["what grows", "to", "cost"], rows, left=1)
     write("curves", {"facts": facts, "curves": found}, f"# How the cost of an event grows\n\n{text}\n{about(facts)}")
     PLOT.write_text(plot(found))
