@@ -21,6 +21,7 @@ from orchestrator.moments.rules import (
     Launch,
     Membership,
     Moment,
+    Schedule,
     Sequence,
     Silence,
     Total,
@@ -133,6 +134,9 @@ def _beginning(s: Situation, moment: Moment) -> Iterator[Change]:
         yield from (Change("event", subject=event) for event in s.program.features[shape.date].events[:1])
     elif isinstance(shape, Launch):
         yield from (Change("event", subject=event) for event in s.program.features[shape.feature].events[:1])
+    elif isinstance(shape, Schedule):
+        yield Change("time", s.customer.fires.get(moment.name))
+        yield from _until_holds(s, s.program.segments[shape.segment].condition, moment, "")
     elif isinstance(shape, Absence):
         yield Change("event", subject=" or ".join(shape.starts_on.events))
     elif isinstance(shape, Silence | Total):

@@ -50,6 +50,7 @@ EVENTS: Mapping[str, str] = {
     "customer.unsubscribed": "unsubscribing",
     "message.clicked": "a click on a message",
     "site.visited": "a visit",
+    "product.stock": "a change of the product's stock",
 }
 """How to say that an event ended a moment or a series; other events go by their name."""
 

@@ -195,6 +195,7 @@ def test_hold_out() -> None:
     [
         (ended("cancelled", "cancelled", "order.placed"), "ended by an order"),
         (ended("cancelled", "cancelled", "shop.closed"), "ended by shop.closed"),
+        (ended("cancelled", "cancelled", "product.stock"), "ended by a change of the product's stock"),
         (ended("expired", "expired"), "it went stale before it could be answered"),
         (ended("expired", "quiet_hours", "22:31 UTC"), "it went stale unanswered: quiet hours (it was 22:31 UTC)"),
         (ended("expired", "slot_held", "reorder"), "it went stale unanswered: the slot was held by reorder"),

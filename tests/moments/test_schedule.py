@@ -14,6 +14,7 @@ from orchestrator.definitions.load import load
 from orchestrator.events import DAY, FOREVER, HOUR, MINUTE
 from orchestrator.moments.rules import Schedule
 from orchestrator.program import Program
+from orchestrator.prospects import prospects
 from orchestrator.recall import hand_over, recall
 from orchestrator.runtime.state_store import Stored, pack
 from orchestrator.simulation import Simulation
@@ -115,6 +116,16 @@ def test_only_those_in_the_segment_then() -> None:
     world.advance(THURSDAY + DAY)
 
     assert len(openings(world, "letter")) == 10
+
+
+def test_why_says_when_it_comes_and_what_it_needs() -> None:
+    """To somebody who is not in the segment."""
+    world = shop(LETTER, buyers=0)
+    found = list(prospects(world.program, world.reference, PEOPLE[0], world.customers[PEOPLE[0]], world.clock))
+
+    assert [(one.moment, [change.kind for change in one.changes][:2]) for one in found] == [
+        ("letter", ["time", "value"])
+    ]
 
 
 def test_barriers_change_nothing() -> None:
