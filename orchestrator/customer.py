@@ -61,8 +61,8 @@ class Window(msgspec.Struct, array_like=True, gc=False):
     """One measurement window, running or closed; `orders` maps an order to [paid, earned] in minor units.
 
     `cost` is fixed, `cost_bp` a share of what is ordered; `triggers` are the messages sent, `clicked` tells whether one
-    of them was; `categories` has those of each order where the objective counts the new ones; `earned_before` is what the
-    customer had earned us in the twelve weeks before.
+    of them was; `categories` has those of each order where the objective counts the new ones; `earned_before` is what
+    the customer had earned us in the twelve weeks before.
     """
 
     decision_id: str
@@ -105,8 +105,8 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
     channel) of messages that count for caps; `seen` maps fingerprints of event ids to when they may be forgotten;
     `over` says per moment and key up to which event time nothing starts it any more; `years` is the last calendar year
     opened; `picked` the last opening of a `pick_one` moment; `recorded` stands for the last decision recorded; `fires`
-    is the earliest instant at which each moment needs to be looked at; `earned` has the margin of each of the last weeks
-    with an order.
+    is the earliest instant at which each moment needs to be looked at; `earned` is the number of the last week with an
+    order, and the margin of that week and of each before it.
     """
 
     now: int = -FOREVER
@@ -125,7 +125,7 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
     raw_closed: msgspec.Raw = msgspec.Raw(b"\x90")
     raw_facts: dict[str, msgspec.Raw] = {}
     raw_instances: dict[str, msgspec.Raw] = {}
-    earned: list[tuple[int, int]] = []
+    earned: list[int] = []
 
     def __post_init__(self) -> None:
         self._facts: dict[str, Any] = {}

@@ -48,8 +48,8 @@ def hold_slot(step: Step, window: Window) -> None:
 
 def earned_before(customer: Customer, now: int) -> int:
     """Return the margin of the last twelve weeks, the running one included, minor units."""
-    first = now // WEEK - HISTORY
-    return sum(margin for week, margin in customer.earned if week > first)
+    newest, *margins = customer.earned or [0]
+    return sum(margins[: max(0, newest - now // WEEK + HISTORY)])
 
 
 def remember_earned(step: Step, event: Event) -> None:
@@ -57,10 +57,16 @@ def remember_earned(step: Step, event: Event) -> None:
 
     Returns are not taken off again: anything that was known before a window may explain what happens in it.
     """
-    weeks, week = dict(step.customer.earned), event.time // WEEK
-    weeks[week] = weeks.get(week, 0) + _margin(step, event)
-    first = max(weeks) - HISTORY
-    step.customer.earned = sorted(pair for pair in weeks.items() if pair[0] > first)
+    week = event.time // WEEK
+    newest, *margins = step.customer.earned or [week]
+    if week > newest:
+        margins = [0] * min(week - newest, HISTORY) + margins
+        newest = week
+    back = newest - week
+    if back < HISTORY:
+        margins += [0] * (back + 1 - len(margins))
+        margins[back] += _margin(step, event)
+        step.customer.earned = [newest, *margins[:HISTORY]]
 
 
 def slot_left(customer: Customer) -> int:

@@ -47,7 +47,7 @@ def everything(version: int = STATE_VERSION) -> Customer:
         window.triggers, window.clicked, window.objective = ["t0"], True, "new_category"
         window.offer, window.cost_bp, window.categories = "pct_10", 1_000, {"o0": ["care"]}
     if version >= 3:
-        customer.earned, customer.closed[0].earned_before = [(2_460, 400)], 1_200
+        customer.earned, customer.closed[0].earned_before = [2_460, 400, 0, 300], 1_200
     return customer
 
 
