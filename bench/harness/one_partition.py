@@ -56,7 +56,9 @@ class OnePartition:
         reference = Reference(product_of(record) for record in products())
         intake = Intake(TOPICS, CODEC, max_record_bytes=1 << 20, max_skew=300_000)
         program = Program(load_folder(definitions), CATALOGUE.topic_by_event)
-        deciding = Deciding(Programs(program), reference, intake, Outbox(TOPICS, CODEC, self._send), None, records_barriers=False)
+        deciding = Deciding(
+            Programs(program), reference, intake, Outbox(TOPICS, CODEC, self._send), None, records_barriers=False
+        )
         meta = Meta(clock, dict(self.offsets))
         inbox = Inbox(meta.positions, step_records=5_000, may_cut=False)
         self.partition = Partition(0, self.store, meta, inbox, deciding, self.tally, cache_bytes)
