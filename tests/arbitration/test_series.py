@@ -36,6 +36,7 @@ from tests.builders import (
     unsubscribed,
 )
 from tests.test_engine_properties import check_audit
+from tests.test_recall import rebuilt
 
 CLICKED = "message.clicked"
 VIEWED = "product.viewed"
@@ -421,16 +422,48 @@ def test_an_outage_longer_than_the_window_ends_the_series_first() -> None:
 
 
 def test_a_step_waits_for_stragglers() -> None:
-    """An exit that arrives within the disorder of its topic is not late."""
+    """An exit that arrives within the disorder of its topic is not late; the cart's moment waited an hour as well."""
     simulated = begun(of(disorder={"purchases": HOUR, "clickstream": 0}, default_disorder=0))
-    simulated.advance(instant("2d 10:30"))
-    first = len(simulated.triggers)
-    simulated.feed(order("2d 09:59"))
+    simulated.advance(instant("2d 11:30"))
+    simulated.feed(order("2d 10:59"))
     simulated.advance(instant("30d 00:00"))
 
-    assert first == 1
+    assert sent(simulated) == [("inspire", instant("11:00"))]
     assert sent(simulated, "retract") == []
     assert steps(simulated) == [("nudge", "stopped"), ("offer", "stopped")]
+
+
+# --- after the loss of every state ------------------------------------------------------------------------------------
+
+
+def test_what_was_seen_before_a_loss_makes_a_step_pointless_after_it() -> None:
+    """It is read from the inputs again."""
+    events = [profile(consents=[consent(), consent(channel="sms")]), cart_add("09:00")]
+    events += [event(VIEWED, "4d 10:00", sku="BOOK")]
+    simulated = simulation(of(), known=False)
+    simulated.feed(*events)
+    simulated.advance(instant("4d 12:00"))
+    again = rebuilt(simulated, events)
+    again.advance(instant("30d 00:00"))
+
+    assert steps(again) == [("nudge", "chosen"), ("offer", "cancelled")]
+
+
+def test_a_step_taken_back_before_a_loss_is_not_taken_back_again() -> None:
+    """Our own record of it says so."""
+    events = [profile(consents=[consent(), consent(channel="sms")]), cart_add("09:00")]
+    simulated = simulation(of(), known=False)
+    simulated.feed(*events)
+    simulated.advance(instant("2d 11:00"))
+    events.append(order("2d 09:00"))
+    simulated.feed(events[-1])
+    simulated.advance(instant("2d 12:00"))
+    again = rebuilt(simulated, events)
+    again.feed(order("2d 09:30"))
+    again.advance(instant("30d 00:00"))
+
+    assert [name for name, _ in sent(again, "retract")] == ["nudge"]
+    check_audit(again)
 
 
 # --- other definitions ------------------------------------------------------------------------------------------------
