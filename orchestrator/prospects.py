@@ -240,10 +240,12 @@ def lines(found: Iterable[Prospect], says: Mapping[str, str], clock: Clock) -> I
 def _said(change: Change, one: Prospect, clock: Clock) -> str:
     if change.kind == "time":
         if change.at is None or change.at >= FOREVER:
-            return "it changes when another of its kind has ended"
+            return (
+                "it comes at its own times" if one.state == "none" else "it changes when another of its kind has ended"
+            )
         stale = one.state == "open" and one.until is not None and change.at >= one.until
         late = f", but then it is stale: it lasts until {clock.say(one.until or 0)}" if stale else ""
-        what = "may open from" if one.state == "waiting" and not change.reason else "changes"
+        what = "changes" if change.reason else {"none": "comes", "waiting": "may open from"}.get(one.state, "changes")
         what = _ENDS.get(change.reason, f"it {what}")
         return f"{what} {clock.say(change.at)}{late}"
     if change.kind == "event":
