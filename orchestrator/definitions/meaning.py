@@ -129,7 +129,7 @@ def _found(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
             yield from _found(getattr(value, field.name), (*path, _WRITTEN.get(field.name, field.name)))
 
 
-_WRITTEN = {"condition": "is", "recheck": "recheck_before_send"}
+_WRITTEN = {"condition": "is"}
 """Fields that are called otherwise where they are written."""
 
 
