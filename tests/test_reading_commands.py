@@ -25,6 +25,8 @@ from orchestrator.runtime.partitioner import murmur2_partition
 from orchestrator.runtime.record_reader import RecordReader
 from orchestrator.runtime.schema_registry import FileRegistry
 from orchestrator.runtime.topic import Topics
+from tests.report.test_journeys import outcome as outcome_of
+from tests.report.test_journeys import window
 from tests.test_audit import DAY, History, decision, send
 
 PARTITIONS = 4
@@ -143,6 +145,20 @@ def test_report_without_an_outcome_says_so(stage: Stage) -> None:
 
     assert result.exit_code == 0
     assert f"No measurement window has closed yet: {stage.prefix}campaign-outcomes has no outcome." in result.output
+
+
+@pytest.mark.broker
+def test_journeys_are_read_from_the_topics(stage: Stage) -> None:
+    """Which campaign followed which, with the orders that the outcomes tell."""
+    first, second = window("d1", "cart", 0), window("d2", "thanks", 10)
+    stage.write("decisions", [first, second])
+    stage.write("outcomes", [outcome_of(first, 1)])
+
+    result = stage.run("journeys", "--json")
+
+    assert result.exit_code == 0, result.output
+    followed = {(one["campaign"], one["next"]): one for one in json.loads(result.output)["followed"]}
+    assert followed["cart", "thanks"]["treatment_ordered"] == 1
 
 
 @pytest.mark.broker

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Publish definitions to running engines; list, compare and take back versions.",
     ),
     "report": ("orchestrator.cli.report:report", "Show what every campaign was worth against randomised control."),
+    "journeys": ("orchestrator.cli.journeys:journeys", "Show which campaigns followed which, and who ordered."),
     "dead-letters": (
         "orchestrator.cli.dead_letters:dead_letters",
         "List, show and redrive records that could not be used.",

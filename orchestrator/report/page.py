@@ -89,6 +89,10 @@ figure { margin: 0; } figcaption { font-size: 14px; margin-top: 6px; }
 .holdout { fill: none; stroke: var(--soft); stroke-width: 1.5; }
 .undone { fill: var(--card); stroke: var(--warn); stroke-width: 2; }
 .end-expired { fill: var(--quiet); } .end-cancelled { fill: var(--good); } .end-unmet { fill: var(--soft); }
+.chart .flow { fill: none; stroke-opacity: .4; } .chart .flow:hover { stroke-opacity: .75; }
+.chart .imagined { stroke: var(--accent); stroke-opacity: .8; }
+.chart .untaken { stroke: var(--accent); stroke-opacity: .8; stroke-dasharray: 5 4; }
+.chart .on { paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
 footer { color: var(--soft); font-size: 14px; padding: 0 4px; }
 @media (max-width: 700px) { main { padding: 28px 14px; } section { padding: 20px 16px; } .facts { columns: 1; } }
 @media print {
@@ -99,8 +103,10 @@ footer { color: var(--soft); font-size: 14px; padding: 0 4px; }
   .chart { min-width: 0; } .scroll { overflow: visible; } table { font-size: 9pt; } th, td { padding-right: 9px; }
 }
 """
-# A campaign's colour serves as fill and, for control, as outline.
-STYLE += "".join(f".c{n} {{ fill: var(--c{n}); }} .c{n}.control {{ stroke: var(--c{n}); }}\n" for n in range(COLORS))
+# A campaign's colour serves as fill and, for control and for the bands of a path, as outline.
+STYLE += "".join(
+    f".c{n} {{ fill: var(--c{n}); }} .c{n}.control, .c{n}.flow {{ stroke: var(--c{n}); }}\n" for n in range(COLORS)
+)
 
 
 def page(title: str, *parts: str) -> str:

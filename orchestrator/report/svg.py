@@ -56,6 +56,14 @@ def band(points: Sequence[tuple[float, float, float]], class_: str, hint: str = 
     return tag("polygon", *_hint(hint), points=" ".join(f"{_text(x)},{_text(y)}" for x, y in outline), class_=class_)
 
 
+def flow(x1: float, y1: float, x2: float, y2: float, width: float, class_: str, hint: str = "") -> str:
+    """Return a band of one width that leaves and arrives level."""
+    half = (x1 + x2) / 2
+    ends = " ".join(f"{_text(x)},{_text(y)}" for x, y in ((half, y1), (half, y2), (x2, y2)))
+    path = f"M{_text(x1)},{_text(y1)} C{ends}"
+    return tag("path", *_hint(hint), d=path, stroke_width=width, class_=f"flow {class_}")
+
+
 def hatch(name: str, class_: str) -> str:
     """Return a pattern of slanted lines, for `fill: url(#name)`."""
     stripe = line(0, 0, 0, 5, class_)
