@@ -77,6 +77,7 @@ def draw(journeys: Journeys) -> str:
         ends = (middle.x + _BAR, middle.take(pair[0], walked), right.x, right.take(pair[1], walked))
         if pair in journeys.imagined:
             parts.append(svg.flow(*ends, walked.windows * scale + 5, "imagined"))
+            parts.append(svg.flow(*ends, walked.windows * scale, "ground"))
         parts.append(svg.flow(*ends, walked.windows * scale, colors[pair[0]], _hint(*pair, walked)))
     for source, target in journeys.untaken:
         hint = f"{source} to {target}: imagined by leads_to, and nobody went there"

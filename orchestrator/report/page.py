@@ -91,6 +91,7 @@ figure { margin: 0; } figcaption { font-size: 14px; margin-top: 6px; }
 .end-expired { fill: var(--quiet); } .end-cancelled { fill: var(--good); } .end-unmet { fill: var(--soft); }
 .chart .flow { fill: none; stroke-opacity: .4; } .chart .flow:hover { stroke-opacity: .75; }
 .chart .imagined { stroke: var(--accent); stroke-opacity: .8; }
+.chart .ground { stroke: var(--card); stroke-opacity: 1; }
 .chart .untaken { stroke: var(--accent); stroke-opacity: .8; stroke-dasharray: 5 4; }
 .chart .on { paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
 footer { color: var(--soft); font-size: 14px; padding: 0 4px; }
