@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "report": ("orchestrator.cli.report:report", "Show what every campaign was worth against randomised control."),
     "journeys": ("orchestrator.cli.journeys:journeys", "Show which campaigns followed which, and who ordered."),
+    "segments": ("orchestrator.cli.segments:segments", "Show how large each segment was, week by week, and why."),
     "dead-letters": (
         "orchestrator.cli.dead_letters:dead_letters",
         "List, show and redrive records that could not be used.",

@@ -137,6 +137,23 @@ def courses(
     return svg.drawing(WIDTH, height + 24, "How the intervals narrowed over time", *parts)
 
 
+def sizes(looks: Sequence[int], rows: Mapping[str, Sequence[int]], color: ColorOf) -> str:
+    """Return a line per name with its number at every look, at least two of these, and the name at its end."""
+    height, left, right, top, bottom = 300.0, 44.0, 190.0, 12.0, 28.0
+    marks = svg.ticks(0, max((max(row) for row in rows.values()), default=0) or 1, 4)
+    x = svg.Scale(looks[0], looks[-1], left, WIDTH - right)
+    y = svg.Scale(0, marks[-1], height - bottom, top)
+    parts = [_guides(marks, y, left), *_months(looks[0], looks[-1], x, top, height - bottom)]
+    ends: list[float] = []
+    for name, row in sorted(rows.items(), key=lambda one: -one[1][-1]):
+        points = [(x(look), y(size)) for look, size in zip(looks, row, strict=True)]
+        ends.append(max(points[-1][1], *(end + 16 for end in ends[-1:]), 0))  # one name below the other
+        said = f"{name}  {row[-1]:,}"
+        parts += [svg.path(points, f"{color(name)} course", said), svg.text(WIDTH - right + 8, ends[-1], said, "value")]
+
+    return svg.drawing(WIDTH, max(height, ends[-1] + 10), "How many there were over time", *parts)
+
+
 def timelines(rows: Sequence[Timeline], first: int, last: int, color: ColorOf) -> str:
     """Return a line per customer: slots as bars, and marks for what happened without one."""
     step, left, top = 46.0, _room(row.customer for row in rows), 6.0

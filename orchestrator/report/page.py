@@ -90,6 +90,7 @@ figure { margin: 0; } figcaption { font-size: 14px; margin-top: 6px; }
 .undone { fill: var(--card); stroke: var(--warn); stroke-width: 2; }
 .end-expired { fill: var(--quiet); } .end-cancelled { fill: var(--good); } .end-unmet { fill: var(--soft); }
 .chart .flow { fill: none; stroke-opacity: .4; } .chart .flow:hover { stroke-opacity: .75; }
+.chart .course { fill: none; stroke-width: 2; }
 .chart .imagined { stroke: var(--accent); stroke-opacity: .8; }
 .chart .ground { stroke: var(--card); stroke-opacity: 1; }
 .chart .untaken { stroke: var(--accent); stroke-opacity: .8; stroke-dasharray: 5 4; }
@@ -106,7 +107,8 @@ footer { color: var(--soft); font-size: 14px; padding: 0 4px; }
 """
 # A campaign's colour serves as fill and, for control and for the bands of a path, as outline.
 STYLE += "".join(
-    f".c{n} {{ fill: var(--c{n}); }} .c{n}.control, .c{n}.flow {{ stroke: var(--c{n}); }}\n" for n in range(COLORS)
+    f".c{n} {{ fill: var(--c{n}); }} .c{n}:is(.control, .flow, .course) {{ stroke: var(--c{n}); }}\n"
+    for n in range(COLORS)
 )
 
 

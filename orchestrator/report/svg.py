@@ -64,6 +64,11 @@ def flow(x1: float, y1: float, x2: float, y2: float, width: float, class_: str, 
     return tag("path", *_hint(hint), d=path, stroke_width=width, class_=f"flow {class_}")
 
 
+def path(points: Sequence[tuple[float, float]], class_: str, hint: str = "") -> str:
+    """Return a line through points."""
+    return tag("polyline", *_hint(hint), points=" ".join(f"{_text(x)},{_text(y)}" for x, y in points), class_=class_)
+
+
 def hatch(name: str, class_: str) -> str:
     """Return a pattern of slanted lines, for `fill: url(#name)`."""
     stripe = line(0, 0, 0, 5, class_)
