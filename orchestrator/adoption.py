@@ -18,29 +18,30 @@ from orchestrator.step import Step
 
 
 class Adoption:
-    """One pass over all customers of a partition, as of its clock; `partitions` share what may come in per hour."""
+    """One pass over all customers of a partition; `partitions` share what may come in per hour."""
 
-    def __init__(self, program: Program, reference: Reference, clock: int, partitions: int) -> None:
+    def __init__(self, program: Program, reference: Reference, partitions: int) -> None:
         self._program = program
         self._reference = reference
-        self._clock = clock
         self._partitions = partitions
         self._included: dict[str, int] = {}
 
-    def adopt(self, customer_id: str, customer: Customer) -> bool:
-        """Let new definitions count for a customer; return whether that changed their state."""
+    def adopt(self, customer_id: str, customer: Customer, clock: int) -> bool:
+        """Let new definitions count for a customer, as of the partition's clock; return whether their state changed."""
+        if customer.profile is None and not customer.has_facts:
+            return False  # of whom nothing is known, perhaps any more, is in no segment
         program = self._program
         if customer.filed_by is not program.filed:
             refile(customer, program.filed)
-        step = Step(program, self._reference, customer_id, customer, self._clock, clock=self._clock)
+        step = Step(program, self._reference, customer_id, customer, clock, clock=clock)
         changed = False
         for moment in program.schedules:
             if customer.profile is not None and moment.name not in customer.fires:
-                schedule(step, moment, self._clock)
+                schedule(step, moment, clock)
                 changed = True
         for moment in program.inclusive:
             count = self._included.get(moment.name, 0)
-            new = include(step, moment, self._clock, self._clock + (count + 1) * self._pause(moment))
+            new = include(step, moment, clock, clock + (count + 1) * self._pause(moment))
             if new is not None:
                 self._included[moment.name] = count + 1
                 changed = changed or new

@@ -102,10 +102,10 @@ class Simulation:
     def publish(self, program: Program) -> None:
         """Let other definitions be in force from the next step on."""
         self.program = program
-        adoption = Adoption(program, self.reference, self.clock, 1)
+        adoption = Adoption(program, self.reference, 1)
         for customer_id in sorted(self.customers):
             customer = self.customers[customer_id]
-            if adoption.adopt(customer_id, customer):
+            if adoption.adopt(customer_id, customer, self.clock):
                 heapq.heappush(self._timers, (customer.next_due, customer_id))
         self._onlookers = None
         if program.stock_moments:

@@ -219,6 +219,9 @@ class Loop:
         self._balance_reading()
         if self._in_transaction and self._commit_is_due():
             self.commit()
+        for partition in self.partitions.values():  # also once there are no more steps
+            if partition.census.counting:
+                partition.take_census()
         return worked
 
     def _route(self, messages: Sequence[Message]) -> None:
@@ -264,7 +267,7 @@ class Loop:
                 if self._changed() >= MAX_CHANGED:
                     self.commit()
                 continue
-            while (step := partition.inbox.next_step(partition.clock, self._references.reached)) is not None:
+            while (step := partition.next_step(self._references.reached)) is not None:
                 self._begin()
                 partition.apply(step)
                 worked = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -164,6 +164,10 @@ class Partition:
         return self._cached_bytes
 
     # --- a step -----------------------------------------------------------------------------------------------------
+
+    def next_step(self, references_reached: Callable[[Mapping[str, int]], bool]) -> Step | None:
+        """Return the next step, None while it is not there or new definitions do not count for everybody yet."""
+        return None if self.is_adopting else self.inbox.next_step(self.clock, references_reached)
 
     def apply(self, step: Step) -> None:
         """Decide one step: every record up to its barrier, and everything that time alone brings up to its instant."""
@@ -355,12 +359,14 @@ class Partition:
             self._due_heap[0][0] if self._due_heap else FOREVER,
             self._rows[-1][0] if self._rows else self._rows_until,
         )
-        if self.census.counting and self._batch is None:
-            now = time.monotonic()
-            if now - self._tally.counted_at >= CENSUS_SECONDS:
-                self.census.count_some(self.store)
-                if self.census.counting:  # else it was little, and the next partition need not wait
-                    self._tally.counted_at = now
+
+    def take_census(self) -> None:
+        """Count some more stored customers, unless that was done just now; only between commits."""
+        now = time.monotonic()
+        if self.census.counting and now - self._tally.counted_at >= CENSUS_SECONDS:
+            self.census.count_some(self.store)
+            if self.census.counting:  # else it was little, and the next partition need not wait
+                self._tally.counted_at = now
 
     def _erase(self, key: bytes, entry: Entry, events: Sequence[Event]) -> Sequence[Event]:
         """Forget a customer: their state, timers and our compacted records; return what comes after, a new beginning.
@@ -453,26 +459,34 @@ class Partition:
 
     def _begin_adoption(self, program: Program, before: str) -> None:
         """Let a program count for everybody before the next step, where it concerns customers who do nothing."""
-        if before == program.version or not (program.schedules or program.inclusive):
+        if before == program.version:
             return
         if self._adoption is None:  # else what was in force before that one is what a restart has to know
             self._definitions_before = before
-        self._adopted_until = b""
-        self._adoption = Adoption(program, self._deciding.reference, self.clock, self._deciding.partitions)
+        self._adoption = None
+        if program.schedules or program.inclusive:
+            self._adopted_until = b""
+            self._adoption = Adoption(program, self._deciding.reference, self._deciding.partitions)
 
     def adopt(self) -> None:
-        """Let new definitions count for some more stored customers, with the next commit."""
+        """Let new definitions count for some more customers, with the next commit.
+
+        As of the clock after the step that brought them, which is what a restart finds: nothing is decided meanwhile.
+        """
         assert self._adoption is not None
-        rows = self.store.versions(self._adopted_until, MIGRATED_ROWS)
-        for key, _ in rows:
+        since = self._adopted_until
+        stored = [key for key, _ in self.store.versions(since, MIGRATED_ROWS)]
+        until = stored[-1] + b"\x00" if len(stored) == MIGRATED_ROWS else None
+        changed = (key for key in self._dirty if key >= since and (until is None or key < until))
+        for key in sorted({*stored, *changed}):
             entry = self._load(key)
-            if self._adoption.adopt(key.decode(), entry.customer):
+            if self._adoption.adopt(key.decode(), entry.customer, self.clock):
                 self._change(key, entry)
                 self.has_changes = True
-        if len(rows) == MIGRATED_ROWS:
-            self._adopted_until = rows[-1][0] + b"\x00"
-        else:
+        if until is None:
             self._adoption = None
+        else:
+            self._adopted_until = until
 
     # --- states of earlier versions ---------------------------------------------------------------------------------
 

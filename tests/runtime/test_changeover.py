@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.customer import customer_from_bytes
+from orchestrator.definitions.load import load
 from orchestrator.program import Program
+from orchestrator.runtime.barriers import Barrier
 from tests.builders import ABANDONED_CART, CART_RESCUE, TOPICS, instant, program
-from tests.runtime.messages import CLICKSTREAM, PROFILES, Bench, item_added, profile, to
+from tests.runtime.messages import CLICKSTREAM, PROFILES, PURCHASES, Bench, bought, item_added, profile, to
 
 CUSTOMERS = ("ana", "ben", "eva")
 OLD, NEW = program(moments=[ABANDONED_CART], campaigns=[CART_RESCUE]), program(
@@ -77,3 +80,102 @@ def test_published_while_time_stood_still(tmp_path: Path) -> None:
 
     assert decided(bench)[-1] == (instant("11:20"), "cart_rescue_2", "new")
     bench.partition.close()
+
+
+SEGMENTS = """
+features: { orders: { count: order.placed } }
+segments: { buyers: { say: "Bought something", is: "orders >= 1" } }
+moments:
+  - moment: emptied
+    say: "Emptied a cart"
+    starts_on: { event: cart.emptied }
+    unless: { event: order.placed, within: 1h }
+    lasts: 1h
+"""
+FOR_ALL = """
+  - moment: letter
+    say: "Thursday morning"
+    schedule: { every: thursday, at: "10:00", segment: buyers, spread: 4h }
+    lasts: 6h
+  - moment: buys
+    say: "Is a buyer"
+    entered: buyers
+    lasts: 2d
+    include_current: { max_per_hour: 4 }
+"""
+
+
+def compiled(text: str) -> Program:
+    """Return a program of a pack."""
+    definitions, problems = load({"x": text})
+    assert definitions is not None, problems
+    return Program(definitions, TOPICS)
+
+
+def states_after(folder: Path, last: Iterable[Program], *, commits: bool, erased: bool = False) -> dict[bytes, bytes]:
+    """Return what is stored once definitions that concern everybody came into force at half past ten and later."""
+    bench = Bench(folder, running=compiled(SEGMENTS))
+    for number, one in enumerate(last):
+        bench.programs.put(instant("10:30") + number, one)
+    records = [to(customer, PROFILES, profile(customer=customer)) for customer in CUSTOMERS]
+    records += [to(customer, PURCHASES, bought("09:00", customer, event_id=customer)) for customer in CUSTOMERS]
+    bench.step("10:00", records)
+    if erased:
+        bench.commit()
+        bench.step("10:10", [to("ben", PROFILES, None)])
+    bench.step("12:00")
+    if commits:
+        bench.commit()
+        bench.reopen()
+    while bench.partition.is_adopting:
+        bench.partition.adopt()
+    bench.commit()
+    bench.partition.close()
+    bench = Bench(folder)
+    states = {key: stored.state for key, stored in bench.store.customers()}
+    bench.partition.close()
+    return states
+
+
+def test_definitions_count_for_whoever_came_since_the_last_commit(tmp_path: Path) -> None:
+    """Where commits happen to be, and crashes, does not show: neither in who comes in nor in when."""
+    program = compiled(SEGMENTS + FOR_ALL)
+    one, two = (states_after(tmp_path / str(commits), [program], commits=commits) for commits in (False, True))
+
+    assert one == two
+    for state in one.values():
+        fires = customer_from_bytes(state).fires
+        assert instant("12:00") < fires["buys"] <= instant("12:45"), "in the past, it would never be found again"
+        assert fires["letter"] > instant("12:00")
+
+
+def test_definitions_do_not_count_for_whoever_was_erased(tmp_path: Path) -> None:
+    """Also before the erasure is committed: who is not in the segment of buyers may be somebody known, or nobody."""
+    strangers = SEGMENTS.replace("orders >= 1", "orders == 0") + FOR_ALL
+    one, two = (
+        states_after(tmp_path / str(commits), [compiled(strangers)], commits=commits, erased=True)
+        for commits in (False, True)
+    )
+
+    assert one == two
+    assert set(one) == {b"ana", b"eva"}
+
+
+def test_nothing_is_decided_until_definitions_count_for_everybody(tmp_path: Path) -> None:
+    """However many barriers wait already."""
+    bench = Bench(tmp_path, running=compiled(SEGMENTS))
+    bench.programs.put(instant("10:30"), compiled(SEGMENTS + FOR_ALL))
+    bench.step("12:00")
+    bench.partition.inbox.add_barrier(Barrier(instant("12:01"), {}))
+
+    assert bench.partition.next_step(lambda _: True) is None
+    bench.partition.adopt()
+    assert bench.partition.next_step(lambda _: True) is not None
+    bench.partition.close()
+
+
+def test_definitions_that_were_replaced_at_once_count_for_nobody(tmp_path: Path) -> None:
+    """Those in force after a step count, whatever was in force within it."""
+    states = states_after(tmp_path, [compiled(SEGMENTS + FOR_ALL), compiled(SEGMENTS)], commits=False)
+
+    assert all(not {"buys", "letter"} & set(customer_from_bytes(state).fires) for state in states.values())
