@@ -145,11 +145,10 @@ class Program:
         self.longest_cap = max((cap.per for cap in policy.caps), default=0)
         self.longest_late = max([*policy.accept_late.values(), policy.default_accept_late])
         self._followed = {name: _followed(campaign) for name, campaign in self.campaigns.items()}
-        self.series_disorder = {
-            name: max((self._topic_disorder(event) for event in events), default=0)
-            for name, events in self._followed.items()
-        }
-        """How long a step of a campaign's series waits beyond its due instant for stragglers, milliseconds."""
+        # Whoever is inside a pinned series may be waiting for an event that nothing published since asks for.
+        self._pinned = (
+            frozenset(self._topics) - {STOCK} if any(c.pins for c in self.campaigns.values()) else frozenset()
+        )
         self._dispatch = {name: self._compile(name) for name in self._event_names()}
         self.relevant = frozenset(self._dispatch) | BUILT_IN | self.measured
         """The event names that can change anything; all others need not even be decoded further."""
@@ -172,6 +171,10 @@ class Program:
             return FOREVER  # it comes from us, when its time has come
         return self._late.get(event, self.policy.default_accept_late)
 
+    def series_wait(self, campaign: Campaign) -> int:
+        """Return how long a step of a campaign's series waits beyond its due instant for stragglers, milliseconds."""
+        return max((self._topic_disorder(event) for event in _followed(campaign)), default=0)
+
     def _remembered(self) -> tuple[tuple[str, str, int], ...]:
         asked = [
             (c.after.campaign, c.after.outcome, c.after.within) for c in self.campaigns.values() if c.after is not None
@@ -183,7 +186,7 @@ class Program:
         return tuple((*question, length) for question, length in longest.items())
 
     def _event_names(self) -> set[str]:
-        names = {name for feature in self.features.values() for name in feature.events}
+        names = {name for feature in self.features.values() for name in feature.events} | self._pinned
         for moment in self.moments.values():
             for match in (*_starts(moment), *self._ends(moment)):
                 names.update(match.events)
@@ -211,7 +214,7 @@ class Program:
                 roles.append(Role(moment, self.disorder[moment.name], starts, restarts, ends))
         watched = tuple(moment for moment in self.watched if event in self._asks[moment.name])
         exempt = tuple(c for c in self.campaigns.values() if any(event in match.events for match in c.on))
-        follows = any(event in events for events in self._followed.values())
+        follows = event in self._pinned or any(event in events for events in self._followed.values())
         return Dispatch(folds, tuple(roles), watched, exempt, follows)
 
     def _ends(self, moment: Moment) -> tuple[EventMatch, ...]:

@@ -88,7 +88,7 @@ def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment
     window.triggers.append(trigger_id)
     if campaign.cap is not None and step.quotas is not None:
         step.quotas.use(campaign.name, winner.key, now)
-    step.effects.triggers.append(trigger_of(step, answered, end, "send", first))
+    step.effects.triggers.append(trigger_of(step, campaign, answered, end, "send", first))
     count_own_message(step, answered)
     return over, trigger_id
 

@@ -86,11 +86,21 @@ class Exclusion:
 
 
 @dataclass(frozen=True, slots=True)
+class Pinned:
+    """What of a campaign with `on_change: pin` goes on as it was decided, for customers inside, whatever is changed."""
+
+    series: tuple[SeriesStep, ...]
+    stop_when: tuple[EventMatch, ...] = ()
+    send_cost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Campaign:
     """One campaign; `cost` in minor units per treated customer, `control_bp` its control group in basis points.
 
     The `send` of a `series` is that of its first step, and each later one costs `send_cost`. `stop_when` ends the
-    messages and not the slot. A campaign of an exempt class answers the events `on` directly.
+    messages and not the slot. A campaign of an exempt class answers the events `on` directly. With `pins`, customers
+    inside a series keep the steps of their decision while others are published.
     """
 
     name: str
@@ -113,6 +123,7 @@ class Campaign:
     recheck_before_send: Condition | None = None
     on: tuple[EventMatch, ...] = ()
     send_cost: int = 0
+    pins: bool = False
 
     @property
     def exempt(self) -> bool:

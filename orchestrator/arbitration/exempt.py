@@ -62,6 +62,6 @@ def answer(step: Step, campaign: Campaign, event: Event) -> None:
     )
     if goes_out:
         content = {} if key_name is None else {key_name: key}
-        trigger = trigger_of(step, message, now, "send")
+        trigger = trigger_of(step, campaign, message, now, "send")
         kind = campaign.message_class
         step.effects.triggers.append(msgspec.structs.replace(trigger, content=content, message_class=kind))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.arbitration.series import void_series
+from orchestrator.arbitration.series import campaign_of, void_series
 from orchestrator.arbitration.trigger import trigger_of
 from orchestrator.customer import Answered
 from orchestrator.events import Event
@@ -61,9 +61,9 @@ def _void(step: Step, answered: Answered, event: Event) -> None:
         )
     )
     if answered.trigger_id:
-        campaign = step.program.campaigns.get(answered.campaign)
+        campaign = campaign_of(step.program, customer, answered.campaign, running=window is customer.window)
         first = campaign.series[0].name if campaign is not None and campaign.series else ""
-        step.effects.triggers.append(trigger_of(step, answered, window.end, "retract", first))
+        step.effects.triggers.append(trigger_of(step, campaign, answered, window.end, "retract", first))
     if window is customer.window:
         void_series(step, window, event)
     else:

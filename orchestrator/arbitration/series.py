@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import msgspec
 
-from orchestrator.arbitration.campaign import Campaign, SeriesStep
+from orchestrator.arbitration.campaign import Campaign, Pinned, SeriesStep
 from orchestrator.arbitration.eligibility import examine_step, situation_of
 from orchestrator.arbitration.trigger import count_own_message, trigger_id_of, trigger_of
 from orchestrator.conditions import readable
@@ -29,6 +29,9 @@ SERIES = "slot.series"
 
 NEXT_STEP = "slot.step"
 """The name under which the next step waits among the moments' timers."""
+
+PINNED = "slot.pinned"
+"""The fact that tells which steps were in force when the slot was taken; kept for campaigns that pin them."""
 
 _WAITS_FOR = (Reason.CAP, Reason.QUIET_HOURS)
 
@@ -63,9 +66,28 @@ def progress_of(customer: Customer) -> Progress | None:
     return progress
 
 
+def campaign_of(program: Program, customer: Customer, name: str, *, running: bool = True) -> Campaign | None:
+    """Return a campaign as it goes on for a customer inside: as it was decided if it pins that, else as it is now.
+
+    Who was decided before it pinned anything has nothing to go on with but what it is now; one that is gone is gone.
+    """
+    campaign = program.campaigns.get(name)
+    if campaign is None or not campaign.pins or not running:
+        return campaign
+    pinned = customer.fact(PINNED)
+    if pinned is None:
+        return campaign
+    if not isinstance(pinned, Pinned):
+        pinned = msgspec.convert(pinned, Pinned)
+        customer.set_fact(PINNED, pinned)
+    return replace(campaign, series=pinned.series, stop_when=pinned.stop_when, send_cost=pinned.send_cost)
+
+
 def begin_series(program: Program, customer: Customer, campaign: Campaign, first: Answered) -> None:
     """Let the later steps of a series wait, the first being decided."""
     name, start = campaign.series[0].name, first.decided_at
+    if campaign.pins:
+        customer.set_fact(PINNED, Pinned(campaign.series, campaign.stop_when, campaign.send_cost))
     _keep(program, customer, campaign, Progress(name, start, [Sent(name, start, first)]))
 
 
@@ -73,8 +95,9 @@ def free_slot(step: Step) -> None:
     """End the running window, and with it whatever is left of a series."""
     release_slot(step)
     step.customer.fires.pop(NEXT_STEP, None)
-    if step.customer.fact(SERIES) is not None:
-        step.customer.set_fact(SERIES, None)
+    for fact in (SERIES, PINNED):
+        if step.customer.fact(fact) is not None:
+            step.customer.set_fact(fact, None)
 
 
 # --- when a step is due -----------------------------------------------------------------------------------------------
@@ -86,14 +109,14 @@ def take_step(step: Step) -> None:
     planned, window, progress = customer.fires.pop(NEXT_STEP), customer.window, progress_of(customer)
     assert window is not None
     assert progress is not None
-    campaign = program.campaigns.get(window.campaign)
+    campaign = campaign_of(program, customer, window.campaign)
     following = None if campaign is None else campaign.step_after(progress.last)
     if campaign is None or following is None:  # other definitions were published since it was planned
         gone = Candidate(window.campaign, window.moment, "", window.start, Reason.NO_DEFINITION.value)
         _record(step, window, "", gone)
         return
     due = progress.due + following.after
-    if due + program.series_disorder[campaign.name] > now:  # later than when it was planned, as published since
+    if due + program.series_wait(campaign) > now:  # later than when it was planned, as published since
         _plan(program, customer, campaign, progress)
         return
     deadline = _deadline(campaign, following, due, window)
@@ -160,7 +183,7 @@ def _send(
     _record(step, window, name, settled, message.trigger_id or None)
     if not window.control:
         _pay(window, campaign, message)
-        trigger = trigger_of(step, message, window.end, "send", name)
+        trigger = trigger_of(step, campaign, message, window.end, "send", name)
         costs = {"offer": window.offer, "cost": campaign.send_cost}
         step.effects.triggers.append(msgspec.structs.replace(trigger, **costs))
         count_own_message(step, message)
@@ -197,7 +220,7 @@ def _plan(program: Program, customer: Customer, campaign: Campaign, progress: Pr
     if following is None:
         customer.fires.pop(NEXT_STEP, None)
     else:
-        customer.fires[NEXT_STEP] = progress.due + following.after + program.series_disorder[campaign.name]
+        customer.fires[NEXT_STEP] = progress.due + following.after + program.series_wait(campaign)
 
 
 # --- what events do ---------------------------------------------------------------------------------------------------
@@ -219,7 +242,7 @@ def follow(step: Step, event: Event) -> None:
         pointless = following is not None and _concerns(following, progress, event) and sent.since < event.time
         if event.time <= at and (stops or pointless):
             progress.sent.remove(sent)
-            _take_back(step, window, sent, event)
+            _take_back(step, window, campaign, sent, event)
     if stops:
         _stop(step, window, campaign, progress, Reason.STOPPED, event)
     else:
@@ -237,11 +260,11 @@ def see(step: Step, event: Event) -> None:
 
 def void_series(step: Step, window: Window, event: Event) -> None:
     """Take back the later steps of a series whose moment was proven wrong, and send no more of it."""
-    progress, campaign = progress_of(step.customer), step.program.campaigns.get(window.campaign)
+    progress, campaign = progress_of(step.customer), campaign_of(step.program, step.customer, window.campaign)
     if progress is None:
         return
     for sent in progress.sent[1:]:
-        _take_back(step, window, sent, event)
+        _take_back(step, window, campaign, sent, event)
     del progress.sent[1:]
     if campaign is not None:
         _stop(step, window, campaign, progress, Reason.CANCELLED, event)
@@ -251,7 +274,7 @@ def void_series(step: Step, window: Window, event: Event) -> None:
 def _running(step: Step, event: Event) -> tuple[Window, Campaign, Progress] | None:
     """Return the series that an event falls into; one at the very instant of the decision came before it."""
     window = step.customer.window
-    campaign = None if window is None else step.program.campaigns.get(window.campaign)
+    campaign = None if window is None else campaign_of(step.program, step.customer, window.campaign)
     if window is None or campaign is None or not campaign.series or not window.start < event.time < window.end:
         return None
     progress = progress_of(step.customer)
@@ -301,7 +324,7 @@ def _stop(step: Step, window: Window, campaign: Campaign, progress: Progress, re
     step.customer.fires.pop(NEXT_STEP, None)
 
 
-def _take_back(step: Step, window: Window, sent: Sent, event: Event) -> None:
+def _take_back(step: Step, window: Window, campaign: Campaign | None, sent: Sent, event: Event) -> None:
     message = sent.message
     step.effects.decisions.append(
         Decision(
@@ -318,7 +341,7 @@ def _take_back(step: Step, window: Window, sent: Sent, event: Event) -> None:
         )
     )
     if message.trigger_id:
-        step.effects.triggers.append(trigger_of(step, message, window.end, "retract", sent.name))
+        step.effects.triggers.append(trigger_of(step, campaign, message, window.end, "retract", sent.name))
 
 
 # --- what is recorded -------------------------------------------------------------------------------------------------
@@ -357,7 +380,7 @@ def recall_step(step: Step, decision: Decision) -> None:
     """Let what we recorded of a step be a fact."""
     customer, program = step.customer, step.program
     window, progress = customer.window, progress_of(customer)
-    campaign = None if window is None else program.campaigns.get(window.campaign)
+    campaign = None if window is None else campaign_of(program, customer, window.campaign)
     following = next((one for one in campaign.series if one.name == decision.step), None) if campaign else None
     if window is None or progress is None or campaign is None or following is None:
         customer.fires.pop(NEXT_STEP, None)

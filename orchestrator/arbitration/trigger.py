@@ -16,11 +16,15 @@ def trigger_id_of(customer_id: str, campaign: Campaign, moment: str, key: str, o
     return identify(customer_id, campaign.name, moment, key, opened, step)
 
 
-def trigger_of(step: Step, answered: Answered, window_until: int, action: str, of_series: str = "") -> Trigger:
-    """Return the trigger that answers a moment, or takes that answer back; `of_series` is the step of a series."""
+def trigger_of(
+    step: Step, campaign: Campaign | None, answered: Answered, window_until: int, action: str, of_series: str = ""
+) -> Trigger:
+    """Return the trigger of a campaign that answers a moment, or takes that answer back.
+
+    `of_series` is the step of a series; the campaign is None when it is gone by the time of a retraction.
+    """
     moment = step.program.find(answered.moment)
     key_name = None if moment is None else moment.key
-    campaign = step.program.campaigns.get(answered.campaign)
     running = step.customer.window
     window = running if running is not None and running.decision_id == answered.decision_id else None
     return Trigger(

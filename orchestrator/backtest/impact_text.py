@@ -59,6 +59,7 @@ def figures(
                 "campaign": campaign,
                 "customers": count,
                 "definition": changed(old.campaigns, new.campaigns).get(campaign),
+                "on_change": "pin" if _pinned(campaign, old, new) else "follow",
             }
             for campaign, count in sorted(impact.inside.items())
         ],
@@ -112,13 +113,19 @@ def _inside(impact: Impact, old: Definitions, new: Definitions) -> list[tuple[st
     differs = changed(old.campaigns, new.campaigns)
     said = {
         "changed": "follows the new definition; its window ends as it was promised",
+        "pinned": "goes on as it was decided (on_change: pin), steps, templates and window",
         "gone": "gets no further message; the slot stays held until its window ends",
     }
     return [
-        (campaign, f"{count:,}", said[differs[campaign]])
+        (campaign, f"{count:,}", said["pinned" if _pinned(campaign, old, new) else differs[campaign]])
         for campaign, count in sorted(impact.inside.items())
         if campaign in differs
     ]
+
+
+def _pinned(campaign: str, old: Definitions, new: Definitions) -> bool:
+    """Return whether customers inside a campaign go on with what they were decided by: only if both say so."""
+    return all(campaign in one.campaigns and one.campaigns[campaign].pins for one in (old, new))
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:

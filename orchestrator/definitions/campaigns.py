@@ -83,6 +83,7 @@ class CampaignBuilder:
             stop_when=stops,
             recheck_before_send=recheck,
             send_cost=0 if cost is None else cost.need("send", int),
+            pins=record.texts("on_change") == ("pin",),
         )
 
     def _exempt(self, record: Record) -> Campaign | None:

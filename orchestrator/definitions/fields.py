@@ -482,8 +482,8 @@ _CAMPAIGNS = (
         Field("cap", "object", "At most so many messages about one product, to all customers together.",
               "{ total: 200, per: sku, over: 1h }", kind="shared_cap"),
         Field("on_change", "choice", "What becomes of a running campaign when its definition is changed: its window "
-              "ends as it was decided, the steps of a series follow the change.", "follow", default="follow",
-              options=("follow",), planned=("pin",)),
+              "ends as it was decided, and the steps of a series follow the change, or go on as they were (pin).",
+              "follow", default="follow", options=("follow", "pin")),
         Field("leads_to", "name", "The campaigns that somebody who responded becomes eligible for.",
               "[cross_sell_discovery]", many=True),
     )),

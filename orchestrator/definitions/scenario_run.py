@@ -60,8 +60,8 @@ class ScenarioRun:
         self.program = program
         self.simulation = Simulation(program, reference)
         # Long enough for any topic's stragglers, so that what is due at T has happened when T is looked at.
-        waits = [*program.disorder.values(), *program.series_disorder.values(), program.stock_disorder]
-        self.patience = max([*waits, program.order_disorder], default=0)
+        waits = [*program.disorder.values(), *map(program.series_wait, program.campaigns.values())]
+        self.patience = max([*waits, program.stock_disorder, program.order_disorder])
         sends = [send for campaign in program.campaigns.values() for send in campaign.sends]
         self.channels = sorted({(send.channel, send.purpose) for send in sends})
 

@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.arbitration.campaign import Campaign, Send, SeriesStep, Unless
 from orchestrator.arbitration.policy import Cap, QuietHours
-from orchestrator.arbitration.series import NEXT_STEP, SERIES
+from orchestrator.arbitration.series import NEXT_STEP, PINNED, SERIES
+from orchestrator.customer import customer_from_bytes
 from orchestrator.events import DAY, HOUR, MINUTE
 from orchestrator.moments.rules import EventMatch
 from orchestrator.program import Program
@@ -490,3 +491,97 @@ def test_a_step_that_is_published_later_than_planned_waits_as_published() -> Non
     simulated.advance(instant("30d 00:00"))
 
     assert sent(simulated)[1:] == [("nudge", instant("4d 10:00"))]
+
+
+PINNING = replace(DISCOVERY, pins=True)
+OTHER_STEPS = (
+    DISCOVERY.series[0],
+    SeriesStep("nudge", Send("sms", "shout", ("product",)), 1 * DAY),
+    SeriesStep("late", Send("email", "late"), 6 * DAY),
+)
+
+
+def changed_inside(before: Campaign, after: Campaign) -> Simulation:
+    """Return a simulation of somebody inside a series when it is changed, stored and loaded in between."""
+    simulated = begun(of(before))
+    simulated.advance(instant("12:00"))
+    for customer_id, customer in simulated.customers.items():
+        simulated.customers[customer_id] = customer_from_bytes(customer.to_bytes())
+    simulated.publish(of(after))
+    return simulated
+
+
+def test_pinned_steps_go_on_as_they_were_decided() -> None:
+    """Steps, templates, channels, waits and window are those of the decision; who comes later gets the new ones."""
+    after = replace(PINNING, series=OTHER_STEPS, measure=replace(PINNING.measure, window=20 * DAY), send_cost=9)
+    simulated = changed_inside(PINNING, after)
+    simulated.advance(instant("10d 12:00"))
+    unchanged = begun()
+    unchanged.advance(instant("10d 12:00"))
+
+    assert [(one.template, one.decided_at) for one in simulated.triggers] == [
+        (one.template, one.decided_at) for one in unchanged.triggers
+    ]
+    assert simulated.outcomes[0].window_until == unchanged.outcomes[0].window_until
+    assert simulated.outcomes[0].cost == unchanged.outcomes[0].cost
+    assert simulated.customers[ANA].fact(PINNED) is None
+    check_audit(simulated)
+
+
+def test_pinned_steps_go_on_also_when_the_campaign_has_one_message_now() -> None:
+    """What a campaign is for whoever comes next does not matter to who is inside."""
+    simulated = changed_inside(PINNING, replace(PINNING, series=()))
+    simulated.advance(instant("30d 00:00"))
+
+    assert [name for name, _ in sent(simulated)] == ["inspire", "nudge", "offer"]
+    check_audit(simulated)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(DISCOVERY, PINNING), (PINNING, DISCOVERY)],
+    ids=["decided before it pinned", "published with follow"],
+)
+def test_what_is_not_pinned_at_both_times_follows(before: Campaign, after: Campaign) -> None:
+    """To let go of those inside, publish the campaign with `follow`."""
+    simulated = changed_inside(before, replace(after, series=OTHER_STEPS))
+    simulated.advance(instant("9d 00:00"))
+
+    assert [one.template for one in simulated.triggers] == ["inspire", "shout", "late"]
+    check_audit(simulated)
+
+
+def test_what_ended_a_pinned_series_still_ends_it() -> None:
+    """Also an event that nothing published since asks for."""
+    before = replace(PINNING, stop_when=(EventMatch((VIEWED,)),))
+    after = replace(PINNING, series=OTHER_STEPS, stop_when=())
+    simulated = changed_inside(before, after)
+    simulated.feed(event(VIEWED, "1d 00:00"))
+    simulated.advance(instant("30d 00:00"))
+
+    assert [name for name, _ in sent(simulated)] == ["inspire"]
+    assert steps(simulated) == [("nudge", "stopped"), ("offer", "stopped")]
+    check_audit(simulated)
+
+
+def test_a_pinned_campaign_that_is_gone_sends_nothing_more() -> None:
+    """To take a campaign away stops it, whatever was pinned."""
+    simulated = changed_inside(PINNING, replace(PINNING, name="another"))
+    simulated.advance(instant("30d 00:00"))
+
+    assert steps(simulated) == [("", "no_definition")]
+
+
+def test_what_takes_back_a_pinned_step_repeats_what_it_said() -> None:
+    """The retraction has the template and the content of the send, not those published since."""
+    nudge = replace(DISCOVERY.series[1], send=Send("sms", "nudge", ("cart_lines",)))
+    pinned = replace(PINNING, series=(DISCOVERY.series[0], nudge, DISCOVERY.series[2]))
+    simulated = changed_inside(pinned, replace(pinned, series=OTHER_STEPS))
+    simulated.advance(instant("2d 10:30"))
+    simulated.feed(order("2d 09:00"))
+    simulated.advance(instant("30d 00:00"))
+
+    [send] = [one for one in simulated.triggers if one.step == "nudge" and one.action == "send"]
+    [retract] = [one for one in simulated.triggers if one.action == "retract"]
+    assert (retract.trigger_id, retract.template, retract.requested) == (send.trigger_id, "nudge", ("cart_lines",))
+    check_audit(simulated)

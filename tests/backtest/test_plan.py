@@ -140,6 +140,20 @@ def test_it_is_short_enough_for_a_pull_request(tmp_path: Path, events: Path) -> 
     assert "follows the new definition" in text
 
 
+def test_it_says_who_goes_on_as_they_were_decided(tmp_path: Path, events: Path) -> None:
+    """A campaign that pins what was decided says so before it happens; only if both versions do."""
+    pins = ("for: 3d, guard: [unsubscribe] }", "for: 3d, guard: [unsubscribe] }\n    on_change: pin")
+    higher = ("priority: 80", "priority: 85")
+    old, new, follows = (
+        pack(tmp_path / name, *how) for name, how in (("a", [pins]), ("b", [pins, higher]), ("c", [higher]))
+    )
+
+    assert "(on_change: pin)" in planned(old, new, events, "--markdown")
+    inside = json.loads(planned(old, new, events, "--json"))["inside"]
+    assert [one["on_change"] for one in inside if one["campaign"] == "cart_rescue"] == ["pin"]
+    assert "follows the new definition" in planned(old, follows, events, "--markdown")
+
+
 def test_what_does_not_load_is_said_as_lint_says_it(tmp_path: Path, events: Path) -> None:
     """A rule that breaks is found before anything is decided."""
     old, new = pack(tmp_path / "old"), pack(tmp_path / "new", ("cart_value >= 20", "cart_valeu >= 20"))
