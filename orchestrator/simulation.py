@@ -92,12 +92,17 @@ class Simulation:
 
     def run(self, events: Iterable[Event], *, to: int, every: int) -> None:
         """Let events arrive at their own times, in order, with a barrier at every multiple of `every` on the way."""
+        barrier: int | None = None if self.clock == -FOREVER else _multiple_after(self.clock, every)
         for event in events:
-            while event.time > self._next_barrier(event.time, every):
-                self.advance(self._next_barrier(event.time, every))
+            if barrier is None:  # before the first event there is nothing to step through
+                barrier = _multiple_after(event.time, every)
+            while event.time > barrier:
+                self.advance(barrier)
+                barrier += every
             self.feed(event)
         while self.clock < to:
-            self.advance(min(to, self._next_barrier(to, every)))
+            self.advance(to if barrier is None else min(to, barrier))
+            barrier = _multiple_after(self.clock, every)
 
     def publish(self, program: Program) -> None:
         """Let other definitions be in force from the next step on."""
@@ -112,11 +117,6 @@ class Simulation:
             self._onlookers = Onlookers()
             for customer_id, customer in self.customers.items():
                 self._onlookers.note(customer_id, awaited(program, customer))
-
-    def _next_barrier(self, event_time: int, every: int) -> int:
-        if self.clock == -FOREVER:  # before the first event there is nothing to step through
-            return event_time // every * every + every
-        return self.clock // every * every + every
 
     def _step(self, customer_id: str, events: list[Event], to: int) -> None:
         erased = max((place for place, event in enumerate(events) if event.name == ERASED), default=None)
@@ -158,3 +158,7 @@ class Simulation:
             self._onlookers.note(customer_id, awaited(self.program, customer))
         if customer.next_due < FOREVER:
             heapq.heappush(self._timers, (customer.next_due, customer_id))
+
+
+def _multiple_after(instant: int, every: int) -> int:
+    return instant // every * every + every

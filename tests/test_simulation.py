@@ -61,3 +61,20 @@ def test_run_takes_a_barrier_at_every_multiple() -> None:
 
     assert outcomes[0] == outcomes[1] == outcomes[2]
     assert len(outcomes[0][1]) == 1
+
+
+def test_run_without_a_start_steps_from_the_first_event_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not wait for the end of the history to decide all of it in one step."""
+    steps: list[int] = []
+    advance = Simulation.advance
+
+    def noted(shop: Simulation, to: int) -> None:
+        steps.append(to)
+        advance(shop, to)
+
+    monkeypatch.setattr(Simulation, "advance", noted)
+    shop = Simulation(program(), REFERENCE)
+
+    shop.run([profile("08:00"), cart_add("09:00"), order("12:00")], to=instant("12:30"), every=HOUR)
+
+    assert steps == [instant(f"{hour:02}:00") for hour in (9, 10, 11, 12)] + [instant("12:30")]
