@@ -184,6 +184,7 @@ class Bench:
             by_topic.setdefault(topic, []).append(read)
         barrier = Barrier(at if isinstance(at, int) else instant(at), dict(self.offsets))
         self.partition.apply(Step(barrier, list(by_topic.items()), dict(self.offsets), advances=True))
+        self.partition.take_census()
 
     def reopen(self) -> None:
         """Go on from what is stored, as another process would."""

@@ -10,8 +10,9 @@ from typing import Any, cast
 import pytest
 
 from orchestrator.runtime import census
+from orchestrator.runtime.barriers import NoBarriers
 from orchestrator.runtime.clock import now_ms
-from orchestrator.runtime.loop import Loop
+from orchestrator.runtime.loop import Loop, LoopConfig
 from orchestrator.runtime.metrics import METRICS, LoopCollector
 from orchestrator.runtime.tally import Histogram, Tally
 from tests.builders import ANA, instant
@@ -161,6 +162,31 @@ def test_a_census_begun_anew_comes_to_the_same(bench: Bench, monkeypatch: pytest
     assert again.timers == sum(one.due < 2**62 for one in stored)
     assert again.slots == sum(census._holds_slot(one.state) for one in stored)
     assert again.slots > 0
+
+
+def test_the_census_goes_on_without_steps(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a replay that has ended when a partition comes to be restored."""
+    names = [f"c{number:02}" for number in range(30)]
+    bench.step("08:00", [to(name, PROFILES, profile(customer=name)) for name in names])
+    bench.commit()
+    bench.restart()
+    monkeypatch.setattr(census, "COUNTED_ROWS", 7)
+    monkeypatch.setattr("orchestrator.runtime.partition.CENSUS_SECONDS", 0)
+    loop = idle_loop(bench)
+
+    for _ in range(5):
+        assert ("journey_customers", "7") not in scrape(bench)
+        loop.step()
+    assert scrape(bench)["journey_customers", "7"] == 30
+
+
+def idle_loop(bench: Bench) -> Loop:
+    """Return a loop around one partition to which nothing comes any more."""
+    nothing: Any = SimpleNamespace(consume=lambda *_: [], poll=lambda *_: 0, reached=lambda _: True)
+    config = LoopConfig(INPUTS, "clock", "changelog", "w0", commit_interval=1_000)
+    loop = Loop(config, nothing, nothing, nothing, nothing, NoBarriers(), nothing, nothing, nothing, now_ms)
+    loop.partitions[7] = bench.partition
+    return loop
 
 
 def test_a_census_that_is_not_finished_tells_nothing(bench: Bench) -> None:
