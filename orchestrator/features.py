@@ -89,7 +89,8 @@ class Feature:
     folds nothing and looks at the feature `of`: age_of, quantile or stage. `events` are the names it folds; `field` the
     event field it takes; `key` what it is kept per, or what is distinct; `over` its window in milliseconds; `otherwise`
     the value before `min_samples`, milliseconds; `bands` the names of a quantile's bands with their least values, from
-    the highest; `unit` the type of its value: number, money, duration, instant or text.
+    the highest, None where only a snapshot tells them, and `shares` the share of customers below each, in thousandths;
+    `unit` the type of its value: number, money, duration, instant or text.
     """
 
     name: str
@@ -103,7 +104,8 @@ class Feature:
     min_samples: int = 0
     otherwise: int | None = None
     unit: str = "number"
-    bands: tuple[tuple[str, int], ...] = ()
+    bands: tuple[tuple[str, int | None], ...] = ()
+    shares: tuple[int, ...] = ()
     max_keys: int = 100
 
     def fold(

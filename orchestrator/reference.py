@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+REFERENCE_SCHEMAS = ("product", "snapshot")
+"""The schemas of the topics that a `Reference` is made of."""
+
 
 class Product(msgspec.Struct, frozen=True, gc=False):
     """One version of one product; money in minor units, rates in basis points."""
@@ -91,6 +94,14 @@ class Reference:
         """Return the typical days until a family runs out, or None where it is not consumed."""
         return self._families.get(family)
 
+    def take(self, schema: str, record: Mapping[str, Any]) -> None:
+        """Add a record of a topic with one of the `REFERENCE_SCHEMAS`."""
+        if schema == "product":
+            self.put(product_of(record))
+        else:
+            snapshot = snapshot_of(record)
+            self.put_cut_points(snapshot.feature, snapshot.effective_from, snapshot.least)
+
     def put_cut_points(self, feature: str, effective_from: int, least: Mapping[str, int]) -> None:
         """Add one snapshot of where the bands of a quantile begin, over all customers."""
         others = [pair for pair in self._cut_points.get(feature, ()) if pair[0] != effective_from]
@@ -110,6 +121,25 @@ _since = attrgetter("effective_from")
 _first = itemgetter(0)
 
 
+class Snapshot(msgspec.Struct, frozen=True):
+    """Where the bands of a quantile begin from an instant on, over all customers; `least` leaves out the lowest.
+
+    `of` is the feature that the customers were ordered by, `customers` of how many it was known.
+    """
+
+    feature: str
+    effective_from: int
+    least: Mapping[str, int]
+    of: str = ""
+    customers: int = 0
+    definitions_version: str = ""
+
+
 def product_of(record: Mapping[str, Any]) -> Product:
     """Return the product that a record of the `products` topic describes."""
     return msgspec.convert(dict(record), Product)
+
+
+def snapshot_of(record: Mapping[str, Any]) -> Snapshot:
+    """Return the snapshot that a record of the `snapshots` topic describes."""
+    return msgspec.convert(dict(record), Snapshot)

@@ -65,12 +65,18 @@ class CustomerView:
         return feature.read(self.customer.fact(feature.name), key, self.now, self.reference)
 
     def _band(self, feature: Feature, amount: int | None) -> str | None:
-        """Return the highest band whose least value is reached: the snapshot's, before the first the definition's."""
+        """Return the highest band whose least value is reached: the snapshot's, before the first the definition's.
+
+        None when neither says where a band begins that the amount might be in.
+        """
         if amount is None:
             return None
         least = self.reference.cut_points(feature.name, self.now)
         for band, fixed in feature.bands:
-            if amount >= (fixed if least is None else least.get(band, fixed)):
+            begins = fixed if least is None else least.get(band, fixed)
+            if begins is None:
+                return None
+            if amount >= begins:
                 return band
         return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.customer import Customer
 from orchestrator.events import FOREVER
 from orchestrator.features import Feature
@@ -41,6 +43,22 @@ def test_a_snapshot_of_all_customers_counts_from_its_instant() -> None:
     reference.put_cut_points("tier", NOW, {"high": 5_000, "mid": 100})
     assert view(5_000, reference).read("feature", "tier", None) == "high"
     assert reference.cut_points("other", NOW) is None
+
+
+def test_without_cut_points_and_before_the_first_snapshot_a_band_is_unknown() -> None:
+    """Also where a snapshot lacks the band that an amount might be in, as after a band was added."""
+    bare = replace(TIER, bands=(("high", None), ("mid", None), ("low", -FOREVER)))
+    compiled, customer, reference = program(features=[*FEATURES, SPEND, bare]), Customer(), Reference()
+    customer.set_fact(compiled.features["spend"].name, 5_000)
+    seen = CustomerView(compiled, reference, customer, NOW)
+    assert seen.read("feature", "tier", None) is None
+
+    reference.take("snapshot", {"feature": "tier", "effective_from": NOW - 1, "least": {"high": 9_000}})
+    assert seen.read("feature", "tier", None) is None
+    reference.take("snapshot", {"feature": "tier", "effective_from": NOW, "least": {"high": 5_000}})
+    assert seen.read("feature", "tier", None) == "high"
+    reference.take("snapshot", {"feature": "tier", "effective_from": NOW, "least": {"high": 9_000, "mid": 6_000}})
+    assert seen.read("feature", "tier", None) == "low"
 
 
 def test_a_stage_is_read_from_the_times_a_rhythm_keeps() -> None:

@@ -15,7 +15,7 @@ from orchestrator.backtest.history import Located, Seen
 from orchestrator.backtest.steps import BARRIER_EVERY, EvenSteps, Steps
 from orchestrator.definitions.nodes import did_you_mean
 from orchestrator.events import FOREVER, Event
-from orchestrator.reference import Reference, product_of
+from orchestrator.reference import REFERENCE_SCHEMAS, Reference
 from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.errors import USAGE, OperatorError
 from orchestrator.runtime.intake import Intake
@@ -158,16 +158,18 @@ class Files:
             yield partition, step, event
 
     def products(self) -> Reference:
-        """Return the products of the folder; none where it has no file of them."""
+        """Return the products and the snapshots of the folder; none where it has no file of them."""
         reference = Reference()
         for topic in self._topics.references:
-            schema = with_arrival(self._registry.named(topic.schema or ""))
+            if topic.schema not in REFERENCE_SCHEMAS:
+                continue
+            schema = with_arrival(self._registry.named(topic.schema))
             for path in self._found.get(topic.name, ()):
                 for _, record in rows(path, schema, fitting(schema), 0, 1):
                     if isinstance(record, Unfit):
-                        raise OperatorError(f"'{path}' has a row that is no product: {record}", exit_code=USAGE)
+                        raise OperatorError(f"'{path}' has a row that is no {topic.schema}: {record}", exit_code=USAGE)
                     record.pop(ARRIVED)
-                    reference.put(product_of(record))
+                    reference.take(topic.schema, record)
         return reference
 
     def steps(self, seen: Seen) -> Mapping[int, Steps]:

@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from orchestrator.backtest.history import Located, Seen
 from orchestrator.backtest.steps import BARRIER_EVERY, EvenSteps, RecordedSteps, Steps
 from orchestrator.events import FOREVER, Event
-from orchestrator.reference import Reference, product_of
+from orchestrator.reference import REFERENCE_SCHEMAS, Reference
 from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.barriers import Barrier
 from orchestrator.runtime.connection import client_config
@@ -135,12 +135,13 @@ class TopicRange:
             yield partition, step, event
 
     def products(self) -> Reference:
-        """Return the products as the topic has them."""
+        """Return the products and the snapshots as the topics have them."""
         reference = Reference()
         reader = RecordReader.open(self.settings)
         for topic in self.topics.references:
-            for record, _ in reader.read(topic):
-                reference.put(product_of(record))
+            if topic.schema in REFERENCE_SCHEMAS:
+                for record, _ in reader.read(topic):
+                    reference.take(topic.schema, record)
         return reference
 
     def steps(self, seen: Seen) -> Mapping[int, Steps]:

@@ -24,6 +24,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "orchestrator.cli.definitions:definitions",
         "Publish definitions to running engines; list, compare and take back versions.",
     ),
+    "snapshots": (
+        "orchestrator.cli.snapshots:snapshots",
+        "Compute over all customers where the bands of a quantile begin, and publish it to running engines.",
+    ),
     "report": ("orchestrator.cli.report:report", "Show what every campaign was worth against randomised control."),
     "journeys": ("orchestrator.cli.journeys:journeys", "Show which campaigns followed which, and who ordered."),
     "segments": ("orchestrator.cli.segments:segments", "Show how large each segment was, week by week, and why."),
@@ -32,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "List, show and redrive records that could not be used.",
     ),
     "rebuild": ("orchestrator.cli.rebuild:rebuild", "Write the changelog anew after it was lost with every store."),
+    "backfill": ("orchestrator.cli.backfill:backfill", "Fold history, silently, into features that are new."),
     "topics": ("orchestrator.cli.topics:topics", "Compare, create and verify the topics of topics.yaml."),
     "worker": ("orchestrator.cli.worker:worker", "Run the engine or the control role, as Kubernetes does."),
 }

@@ -63,4 +63,5 @@ CODES: Mapping[str, str] = {
     "W015": "Two features or segments that are the same.",
     "W016": "A feature or moment that may keep very much per customer.",
     "W017": "Quiet hours of nearly the whole day.",
+    "W018": "A tier that is unknown until there is a snapshot of all customers.",
 }

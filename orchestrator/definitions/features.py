@@ -138,13 +138,15 @@ def _quantile(name: str, record: Record, problems: Problems) -> tuple[Feature, .
         return ()
     highest_first = sorted(bands, key=lambda band: -bands[band])
     of = record.need("quantile", Word).text
-    return (Feature(name=name, kind="quantile", of=of, unit="text", bands=tuple((band, 0) for band in highest_first)),)
+    names = tuple((band, None) for band in highest_first)
+    shares = tuple(bands[band] for band in highest_first)
+    return (Feature(name=name, kind="quantile", of=of, unit="text", bands=names, shares=shares),)
 
 
 def build_bands(feature: Feature, of: Feature, record: Record, problems: Problems) -> Feature:
-    """Return a quantile with its cut points, in the unit of the feature that it goes by."""
+    """Return a quantile with its cut points, in the unit of the feature that it goes by; None where a snapshot must."""
     word = record.need("quantile", Word)
-    if of.unit not in _CUT_PARSERS or of.kind == "quantile":
+    if of.unit not in CUT_PARSERS or of.kind == "quantile":
         saw = TYPE_WORDS[of.unit]
         problems.error(
             word.place, "E044", f"'quantile' takes a number, money or a length of time, this feature is {saw}"
@@ -153,8 +155,16 @@ def build_bands(feature: Feature, of: Feature, record: Record, problems: Problem
     if of.key is not None and of.kind != "distinct":
         problems.error(word.place, "E044", f"'quantile' takes one value per customer, not one per {of.key}")
         return feature
-    cuts = record.get("cut_points", dict) or {}
     *upper, (lowest, _) = feature.bands
+    if "cut_points" not in record.places:
+        problems.warn(
+            word.place,
+            "W018",
+            f"'{feature.name}' is unknown until there is a snapshot: orchestrator snapshots publish, or give it "
+            "'cut_points' to begin with",
+        )
+        return replace(feature, bands=(*upper, (lowest, -FOREVER)))
+    cuts = record.get("cut_points", dict) or {}
     place = record.at("cut_points")
     for band in cuts:
         if band not in dict(upper):
@@ -165,14 +175,15 @@ def build_bands(feature: Feature, of: Feature, record: Record, problems: Problem
     if missing:
         problems.error(place, "E011", f"'cut_points' has no '{missing[0]}'")
         return feature
-    least = [(band, _CUT_PARSERS[of.unit](cuts[band], problems)) for band, _ in upper]
+    least = [(band, CUT_PARSERS[of.unit](cuts[band], problems)) for band, _ in upper]
     known = [(band, cut) for band, cut in least if isinstance(cut, int)]
     if len(known) == len(least) and any(above[1] <= below[1] for above, below in pairwise(known)):
         problems.error(place, "E051", "'cut_points' do not fall from the highest band to the lowest")
     return replace(feature, bands=(*known, (lowest, -FOREVER)))
 
 
-_CUT_PARSERS = {"number": PARSERS["count"], "money": PARSERS["money"], "duration": PARSERS["duration"]}
+CUT_PARSERS = {"number": PARSERS["count"], "money": PARSERS["money"], "duration": PARSERS["duration"]}
+"""How a cut point is read, by the unit of what customers are ordered by."""
 
 
 def _age_of(name: str, record: Record, catalogue: Catalogue, problems: Problems) -> tuple[Feature, ...]:

@@ -167,7 +167,7 @@ _FEATURES = (
         Field("bands", "shares", "The bands' names, and the share of customers below each: 0.90 is the highest tenth.",
               "{ high: 0.90, mid: 0.50, low: 0 }", required=True),
         Field("cut_points", "amounts", "The least value of each band but the lowest, until a snapshot of all customers "
-              "tells it.", "{ high: 400, mid: 120 }", required=True),
+              "tells it; without either the band is unknown.", "{ high: 400, mid: 120 }"),
     )),
     Kind("feature/stage", "Where somebody stands in their life as a customer, relative to their own rhythm. new: no "
          "order yet, or one in the last 30 days. lapsed: silent for twice their own median gap between orders, at "

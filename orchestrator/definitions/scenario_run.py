@@ -73,7 +73,7 @@ class ScenarioRun:
         known: set[str] = set()
         failed: dict[int, Failure] = {}
         for instant, _, place, item in sorted(agenda, key=lambda entry: entry[:3]):
-            customers = set() if self._is_of_product(item) else {self._customer(item)} - known
+            customers = set() if self._is_of_nobody(item) else {self._customer(item)} - known
             for customer in sorted(customers):
                 known.add(customer)
                 self.simulation.feed(self._agrees(customer, instant))
@@ -91,8 +91,8 @@ class ScenarioRun:
     def _customer(self, item: Given | Expect) -> str:
         return item.customer or next((given.customer for given in self.scenario.given if given.customer), "ana")
 
-    def _is_of_product(self, item: Given | Expect) -> bool:
-        return isinstance(item, Given) and item.product is not None
+    def _is_of_nobody(self, item: Given | Expect) -> bool:
+        return isinstance(item, Given) and (item.product is not None or item.snapshot is not None)
 
     def _agrees(self, customer: str, at: int) -> Event:
         consents = [
@@ -109,6 +109,10 @@ class ScenarioRun:
             before = self.simulation.reference.product(given.product["sku"], given.at)
             known = {} if before is None else asdict(before)
             self.simulation.reference.put(product_of({**known, **given.product, "effective_from": given.at}))
+            return
+        if given.snapshot is not None:
+            one = given.snapshot
+            self.simulation.reference.put_cut_points(one.feature, one.effective_from, one.least)
             return
         event = Event(given.event, given.customer, given.at, f"given-{place}", 0, place, dict(given.data))
         self.simulation.feed(event)
@@ -215,6 +219,8 @@ class ScenarioRun:
                 said = f"{given.event} {_told(given.data)}".rstrip()
                 if given.product is not None:
                     said = f"product {_told(given.product)}"
+                elif given.snapshot is not None:
+                    said = f"snapshot {given.snapshot.feature} {_told(given.snapshot.least)}"
                 elif given.decided:
                     said = f"decided: {given.decided}"
                 lines.append((given.at, said + late))

@@ -10,10 +10,12 @@ from typing import Any
 
 from orchestrator.definitions import nodes
 from orchestrator.definitions.catalogue import CATALOGUE, Catalogue
+from orchestrator.definitions.features import CUT_PARSERS
 from orchestrator.definitions.nodes import Place, Problems, Scalar, did_you_mean
 from orchestrator.definitions.values import milliseconds, minor_units, shown
 from orchestrator.events import PROFILE
 from orchestrator.program import Definitions
+from orchestrator.reference import Snapshot
 
 DEFAULT_START = 1_741_003_200_000
 """2025-03-03T12:00Z, a Monday at noon: what relative times count from, unless the test names a `start`."""
@@ -36,7 +38,7 @@ _DEFAULT_CUSTOMER = "ana"
 @dataclass(frozen=True, slots=True)
 class Given:
     """Something that happened: an event that arrives at an instant, a campaign that was decided, or what was told of a
-    product (`product`).
+    product (`product`), or where the bands of a quantile begin from then on (`snapshot`).
     """
 
     place: Place
@@ -47,6 +49,7 @@ class Given:
     data: Mapping[str, Any]
     decided: str | None = None
     product: Mapping[str, Any] | None = None
+    snapshot: Snapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +147,41 @@ class _Reader:
             product = self._product(fields.pop("product"))
             self._nothing_else(fields, "a product")
             return Given(node.place, "", at, arrives, "", {}, product=product)
+        if "snapshot" in fields:
+            snapshot = self._snapshot(fields.pop("snapshot"), fields, at)
+            return Given(node.place, "", at, arrives, "", {}, snapshot=snapshot)
         event_node = fields.pop("event", None)
         if event_node is None:
             self.problems.error(
-                node.place, "E011", "'event', 'profile', 'product' or 'decided' is missing: say what happened"
+                node.place,
+                "E011",
+                "'event', 'profile', 'product', 'snapshot' or 'decided' is missing: say what happened",
             )
             return Given(node.place, customer, at, arrives, "", {})
         event = self._known(event_node, self.catalogue.events, "event", "E040")
         return Given(node.place, customer, at, arrives, event, self._properties(event, fields, node))
+
+    def _snapshot(self, node: nodes.Node, cuts: Mapping[str, nodes.Node], at: int) -> Snapshot:
+        """Return where the bands of a quantile begin: each but the lowest is a field."""
+        features = self.definitions.features
+        quantiles = {name: feature for name, feature in features.items() if feature.kind == "quantile"}
+        name = self._known(node, quantiles, "quantile", "E043")
+        if name not in quantiles:
+            return Snapshot(name, at, {})
+        parse = CUT_PARSERS[features[quantiles[name].of or ""].unit]
+        *upper, _ = (band for band, _ in quantiles[name].bands)
+        least: dict[str, int] = {}
+        for band, cut in cuts.items():
+            if band not in upper:
+                near = did_you_mean(band, upper)
+                self.problems.error(cut.place, "E044", f"'{band}' is no band of {name} above the lowest{near}")
+            elif isinstance(cut, Scalar):
+                begins = parse(cut, self.problems)
+                least[band] = begins if isinstance(begins, int) else 0
+        for band in upper:
+            if band not in least:
+                self.problems.error(node.place, "E011", f"the snapshot of {name} has no '{band}', or no plain value")
+        return Snapshot(name, at, least)
 
     def _properties(self, event: str, fields: Mapping[str, nodes.Node], given: nodes.Mapping) -> dict[str, Any]:
         if event not in self.catalogue.events:

@@ -12,7 +12,7 @@ from rocksdict import Cache
 from orchestrator.events import FOREVER
 from orchestrator.program import Program
 from orchestrator.programs import Programs
-from orchestrator.reference import Reference, product_of
+from orchestrator.reference import REFERENCE_SCHEMAS, Reference
 from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.barriers import BarrierSource, LiveBarriers, NoBarriers
 from orchestrator.runtime.clock import now_ms, steady_ms
@@ -182,18 +182,19 @@ def _erasure_salt(settings: Settings, topics: Topics) -> str:
 def _references(
     settings: Settings, topics: Topics, codec: Codec, shared: Mapping[str, Any], programs: Programs
 ) -> tuple[Reference, ReferenceReader]:
-    """Return the reference data, and the reader that fills it in: products, and definitions if they are published."""
+    """Return the reference data, and the reader that fills it in: products, snapshots, and published definitions."""
     reference, schemas = Reference(), {topic.name: topic.schema for topic in topics.references}
     follows = settings.definitions == PUBLISHED
 
     def take(topic: str, record: Mapping[str, Any]) -> None:
-        if schemas[topic] == "product":
-            reference.put(product_of(record))
+        if schemas[topic] != SCHEMA:
+            reference.take(schemas[topic] or "", record)
         elif follows:
             publication = publication_of(record)
             programs.put(publication.effective_from, Program(publication.definitions(topics.catalogue)))
 
-    decoders = {topic.name: codec.decoder(topic) for topic in topics.references if topic.schema in ("product", SCHEMA)}
+    read = (*REFERENCE_SCHEMAS, SCHEMA)
+    decoders = {topic.name: codec.decoder(topic) for topic in topics.references if topic.schema in read}
     return reference, ReferenceReader(shared, decoders, take)
 
 

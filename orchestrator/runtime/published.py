@@ -6,24 +6,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer
-
 from orchestrator.definitions.catalogue import Catalogue
 from orchestrator.definitions.load import load
 from orchestrator.program import Definitions
 from orchestrator.programs import Programs
-from orchestrator.runtime.avro import Codec
-from orchestrator.runtime.connection import client_config
 from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.publishing import publish
 from orchestrator.runtime.record_reader import RecordReader
-from orchestrator.runtime.schema_registry import registry_of
 from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.topic import Topic, Topics
 
 SCHEMA = "published_definitions"
 """The schema by which the topic is told from other reference data."""
-
-SEND_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +71,4 @@ def read_all(settings: Settings, topics: Topics) -> list[Publication]:
 
 def write(settings: Settings, topics: Topics, publication: Publication) -> None:
     """Publish definitions and return once they are there; OperatorError when the brokers do not take them."""
-    topic = definitions_topic(topics)
-    value = Codec(registry_of(settings)).encoder(topic)(asdict(publication))
-    failures: list[str] = []
-    producer = Producer(
-        {**client_config(settings), "enable.idempotence": True, "message.max.bytes": 2 << 20, "log_level": 3}
-    )
-    try:
-        producer.produce(
-            topic.name,
-            value,
-            str(publication.effective_from).encode(),
-            0,
-            on_delivery=lambda error, _: failures.append(error.str()) if error is not None else None,
-        )
-        left = producer.flush(SEND_SECONDS)
-    except KafkaException as error:
-        failures.append(error.args[0].str())
-        left = 0
-    if left or failures:
-        reason = failures[0] if failures else f"no answer within {SEND_SECONDS:.0f} s"
-        raise OperatorError(f"{topic.name} did not take the definitions ({reason}): nothing was published")
+    publish(settings, definitions_topic(topics), {str(publication.effective_from): asdict(publication)})

@@ -228,6 +228,50 @@ def test_steps_of_a_series(given: str, expect: str) -> None:
     assert outcome_of(given, expect) == []
 
 
+SNAPSHOT = "{{ at: {at}, snapshot: value_tier, high: {high}, mid: 50 }}"
+
+
+@pytest.mark.parametrize(("high", "sent"), [("400", "is: chosen"), ("400.01", "is: not_sent")])
+def test_a_snapshot_says_who_is_in_a_tier_from_then_on(high: str, sent: str) -> None:
+    """And from the instant of the next, that one does: by the cut points of the pack ana's 400 would be little."""
+    failures = run(f"""
+tests:
+  - name: the birthday of a good customer who has gone quiet
+    start: "2025-01-01T00:00Z"
+    given:
+      - {{ at: 0m, profile: {{ birth_date: "1990-03-20", time_zone: "Europe/Madrid" }} }}
+      - {{ at: 0m, event: order.placed, total: 400 }}
+      - {{ at: 20d, event: message.sent }}
+      - {SNAPSHOT.format(at="1d", high="100000")}
+      - {SNAPSHOT.format(at="2d", high=high)}
+    expect:
+      - {{ at: "2025-03-14T09:00Z", campaign: vip_birthday_comeback, {sent} }}
+""")
+
+    assert failures == []
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (
+            "snapshot: value_teir, high: 4, mid: 2",
+            "3:33: E043 unknown quantile 'value_teir', did you mean 'value_tier'?",
+        ),
+        ("snapshot: value_tier, high: 4", "3:33: E011 the snapshot of value_tier has no 'mid', or no plain value"),
+        ("snapshot: value_tier, high: 4, mid: 2, low: 0", "3:67: E044 'low' is no band of value_tier above the lowest"),
+        (
+            "snapshot: value_tier, high: much, mid: 2",
+            "3:51: E021 'much' is not an amount of money, write it like 5 or 4.90: no currency, at most two decimals",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_snapshot_has_its_place(given: str, problem: str) -> None:
+    """Each of its problems once."""
+    text = f"tests:\n  - name: wrong\n    given: [{{ at: 0m, {given} }}]\n    expect: [{{ at: 1h, triggers: [] }}]\n"
+    assert problems_of(text) == [f"a.test.yaml:{problem}"]
+
+
 def test_an_unknown_step_is_named() -> None:
     """With what was probably meant."""
     definitions, _ = load({"x.yaml": SERIES})
