@@ -6,6 +6,7 @@ Times are written as on a wall clock in UTC: `09:00` is on the first day, `3d 09
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import count
@@ -18,7 +19,7 @@ from orchestrator.events import DAY, HOUR, MINUTE, PROFILE, Event
 from orchestrator.features import Feature
 from orchestrator.moments.rules import Absence, Around, Calendar, EventMatch, Moment, PickOne, Silence
 from orchestrator.program import Definitions, Program, Segment
-from orchestrator.records import Candidate, Decision, EndedMoment
+from orchestrator.records import Candidate, Decision, EndedMoment, Trigger
 from orchestrator.reference import Product, Reference
 from orchestrator.simulation import Simulation
 
@@ -96,6 +97,27 @@ def message(at: str | int, channel: str = "email", trigger_id: str | None = None
 def unsubscribed(at: str | int, channel: str = "email", **more: Any) -> Event:
     """Return an opt-out."""
     return event("customer.unsubscribed", at, channel=channel, **more)
+
+
+def trigger(trigger_id: str, action: str = "send", *, customer: str = ANA, valid_for: int = HOUR) -> Trigger:
+    """Return a trigger decided now, by the wall clock that senders go by, valid for some milliseconds."""
+    now = int(time.time() * 1000)
+    return Trigger(
+        trigger_id=trigger_id,
+        decision_id=f"d-{trigger_id}",
+        customer_id=customer,
+        campaign="cart_rescue",
+        channel="email",
+        template="cart_rescue",
+        moment="abandoned_cart",
+        moment_key="cart-1",
+        opened_at=now,
+        decided_at=now,
+        valid_until=now + valid_for,
+        window_until=now + 3 * DAY,
+        definitions_version="v1",
+        action=action,
+    )
 
 
 def consent(*, granted: bool = True, at: str | int = "-9d 00:00", channel: str = "email") -> dict[str, Any]:

@@ -27,6 +27,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from orchestrator.events import HOUR
 from orchestrator.records import Trigger, to_record
 from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.embedded_broker import EmbeddedBroker
@@ -35,12 +36,12 @@ from orchestrator.runtime.partitioner import murmur2_partition
 from orchestrator.runtime.schema_registry import FileRegistry
 from orchestrator.runtime.topic import Topics
 from orchestrator.runtime.topics import load
+from tests.builders import trigger
 from tests.kafka.broker import KafkaBroker
 from tests.mail_provider import CALLS
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = ROOT / "examples" / "sender.py"
-HOUR = 3_600_000
 PARTITIONS = 4
 KILLS = 20
 
@@ -57,27 +58,6 @@ def load_example() -> Any:
 
 
 example = load_example()
-
-
-def trigger(trigger_id: str, action: str = "send", *, customer: str = "ana", valid_for: int = HOUR) -> Trigger:
-    """Return a trigger decided now, valid for some milliseconds."""
-    now = int(time.time() * 1000)
-    return Trigger(
-        trigger_id=trigger_id,
-        decision_id=f"d-{trigger_id}",
-        customer_id=customer,
-        campaign="cart_rescue",
-        channel="email",
-        template="cart_rescue",
-        moment="abandoned_cart",
-        moment_key="cart-1",
-        opened_at=now,
-        decided_at=now,
-        valid_until=now + valid_for,
-        window_until=now + 72 * HOUR,
-        definitions_version="v1",
-        action=action,
-    )
 
 
 # --- the ledger, without a broker -------------------------------------------------------------------------------------

@@ -18,31 +18,10 @@ from orchestrator.runtime.embedded_broker import EmbeddedBroker
 from orchestrator.runtime.outbox import cloud_event
 from orchestrator.runtime.schema_registry import FileRegistry
 from orchestrator.runtime.topics import load
+from tests.builders import trigger
 from tests.test_docs import ROOT, blocks
 
 TOPIC = "campaign-triggers-of-the-documented-sender"
-HOUR = 3_600_000
-
-
-def trigger(trigger_id: str, *, valid_for: int = HOUR, action: str = "send") -> Trigger:
-    """Return a trigger decided now, valid for some milliseconds."""
-    now = int(time.time() * 1000)
-    return Trigger(
-        trigger_id=trigger_id,
-        decision_id=f"d-{trigger_id}",
-        customer_id="ana",
-        campaign="cart_rescue",
-        channel="email",
-        template="cart_rescue",
-        moment="abandoned_cart",
-        moment_key="cart-1",
-        opened_at=now,
-        decided_at=now,
-        valid_until=now + valid_for,
-        window_until=now + 72 * HOUR,
-        definitions_version="v1",
-        action=action,
-    )
 
 
 def documented() -> dict[str, Any]:

@@ -44,20 +44,8 @@ def run_control(settings: Settings) -> int:
     )
     if settings.log_level != "debug":
         logging.getLogger("aiokafka").setLevel(logging.WARNING)
-    try:
-        run_worker(
-            app,
-            settings.log_level,
-            started,
-            says_crashes=False,
-            log_format=settings.log_format,
-            instance=settings.instance,
-        )
-    except SystemExit as end:
-        if end.__cause__ is None:
-            raise
-        return exit_code_of(end.__cause__, settings)
-    return 0
+    failure = run_worker(app, settings, started)
+    return 0 if failure is None else exit_code_of(failure, settings)
 
 
 def control_app(settings: Settings) -> faust.App:

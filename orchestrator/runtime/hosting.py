@@ -95,25 +95,13 @@ class _Worker(faust.Worker):
         log.info("%s", self._started_line)
 
 
-def run_worker(
-    app: Any,
-    log_level: str,
-    started: str = "the worker runs",
-    *,
-    says_crashes: bool = True,
-    log_format: str = "text",
-    instance: str = "",
-) -> None:
-    """Run a Faust worker until a signal; raise SystemExit from the failure if one of its services fails.
-
-    `says_crashes` lets Faust log the failure, for a caller that does not say it.
-    """
-    set_up_logging(log_level, says_crashes=says_crashes, log_format=log_format, instance=instance)
+def run_worker(app: Any, settings: Settings, started: str) -> BaseException | None:
+    """Run a Faust worker until a signal, saying once that it runs; return the failure that ended it, if one did."""
+    set_up_logging(settings.log_level, settings.log_format, settings.instance)
     try:
         _Worker(app, started).execute_from_commandline()
     except SystemExit as end:
-        if end.code:
-            raise SystemExit(FINDINGS) from end.__context__
+        return end.__context__ if end.code else None
 
 
 def run_engine(settings: Settings, *, probe: Callable[[str], None] = no_probe) -> int:
@@ -128,18 +116,7 @@ def run_engine(settings: Settings, *, probe: Callable[[str], None] = no_probe) -
         f"engine {settings.ordinal} of group {settings.group} starts, "
         f"its pages are on http://{settings.web_host}:{app.conf.web_port}"
     )
-    failure: BaseException | None = None
-    try:
-        run_worker(
-            app,
-            settings.log_level,
-            started,
-            says_crashes=False,
-            log_format=settings.log_format,
-            instance=settings.instance,
-        )
-    except SystemExit as end:
-        failure = end.__cause__
+    failure = run_worker(app, settings, started)
     failure = service.failure or failure
     return 0 if failure is None else exit_code_of(failure, settings)
 

@@ -23,14 +23,10 @@ _CRASHES = ("Crashed reason=", "We experienced a crash", "Error: ")
 class _Chatter(logging.Filter):
     """Leaves out what Faust's services say about themselves; their lines begin with their place in a tree."""
 
-    def __init__(self, *, says_crashes: bool) -> None:
-        super().__init__()
-        self._left_out = () if says_crashes else _CRASHES
-
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.name.startswith(("mode", "faust")) and not str(record.msg).startswith("[^"):
             return True
-        return record.levelno >= logging.ERROR and not any(crash in str(record.msg) for crash in self._left_out)
+        return record.levelno >= logging.ERROR and not any(crash in str(record.msg) for crash in _CRASHES)
 
 
 class _Seldom(logging.Filter):
@@ -111,7 +107,7 @@ def say_failure(text: str, log_format: str, instance: str) -> None:
         sys.stderr.write(f"orchestrator: {text}\n")
 
 
-def set_up_logging(level: str, *, says_crashes: bool, log_format: str = "text", instance: str = "") -> None:
+def set_up_logging(level: str, log_format: str, instance: str) -> None:
     """Log to stderr, from `level` up; at debug everything, also what Faust says and the texts of exceptions."""
     handler = logging.StreamHandler()
     shows_values = level == "debug"
@@ -122,7 +118,7 @@ def set_up_logging(level: str, *, says_crashes: bool, log_format: str = "text", 
     root.setLevel(level.upper())
     if level == "debug":
         return
-    handler.addFilter(_Chatter(says_crashes=says_crashes))
+    handler.addFilter(_Chatter())
     kafka_log.addFilter(_Seldom())
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     mute_kafka()
