@@ -13,6 +13,7 @@ import msgspec
 from fastavro import schemaless_reader, schemaless_writer
 
 from orchestrator.runtime.avro_bounds import unbounded
+from orchestrator.runtime.avro_reader import Read, reader
 from orchestrator.runtime.avro_writer import writer
 from orchestrator.runtime.errors import USAGE, OperatorError
 from orchestrator.runtime.schema_registry import Schema, SchemaRegistry, UnknownSchema, canonical
@@ -118,6 +119,33 @@ class Codec:
             return record  # type: ignore[no-any-return]  # the schema is a record, so fastavro returns a dict
 
         return decode
+
+    def ordinary_reader(self, topic: Topic) -> Read:
+        """Return a function that reads ordinary records at half the cost, and returns None for those to be decoded.
+
+        What it returns is what decoding returns, and holds no long text or list and no number beyond the plausible.
+        """
+        ours = _prepared(self._registry.named(_schema_name(topic)))
+        readers: dict[bytes, Read | None] = {}
+
+        def read(data: bytes) -> Record | None:
+            frame = data[:_ID_FRAME]
+            try:
+                known = readers[frame]
+            except KeyError:
+                known = readers[frame] = self._ordinary_reader(data, ours)
+            return None if known is None else known(data)
+
+        return read
+
+    def _ordinary_reader(self, data: bytes, ours: Schema) -> Read | None:
+        """Return how to read the records of a frame; None where it has a GUID, or where our schema is another."""
+        try:
+            frame, start = _frame_of(data)
+            theirs, other = self._reading(frame, ours)
+        except Undecodable:
+            return None
+        return reader(theirs, start) if start == _ID_FRAME and other is None else None
 
     def finder(self, topic: Topic, field: str) -> Callable[[bytes], bytes | None]:
         """Return a function that finds a short text in a record without reading it, None where it takes reading.

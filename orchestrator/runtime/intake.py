@@ -10,6 +10,7 @@ from confluent_kafka import Message
 
 from orchestrator.events import ERASED, PROFILE, Event
 from orchestrator.runtime.avro import Codec, Decode, Undecodable
+from orchestrator.runtime.avro_reader import Read
 from orchestrator.runtime.partitioner import partition_of
 from orchestrator.runtime.topic import Always, EventMapping, Topic, Topics
 
@@ -39,6 +40,7 @@ class DeadLetter(NamedTuple):
 
 class _Source(NamedTuple):
     place: int
+    read: Read  # reads ordinary records, which are plausible too
     decode: Decode
     mapping: EventMapping | None  # None for profiles
     name: str | None  # the one name all of its events have
@@ -60,7 +62,9 @@ class Intake:
             name = topic.events.name.name if topic.events and isinstance(topic.events.name, Always) else None
             named_by = None if topic.events is None or name is not None else topic.events.name
             glance = codec.finder(topic, named_by) if isinstance(named_by, str) else None
-            self._sources[topic.name] = _Source(place, codec.decoder(topic), topic.events, name, glance)
+            self._sources[topic.name] = _Source(
+                place, codec.ordinary_reader(topic), codec.decoder(topic), topic.events, name, glance
+            )
 
     def read(self, topic: str, message: Message, newest: int) -> Event | DeadLetter:
         """Return the event of a record, or why there is none; `newest` is the step's newest instant."""
@@ -83,15 +87,17 @@ class Intake:
                 return Event(ERASED, customer, newest, "", source.place, offset)
             return DeadLetter("undecodable", "the value is empty; only customer-profiles has tombstones")
         assert isinstance(value, bytes)
+        ordinary = source.read(value)
         try:
-            record = source.decode(value)
+            record = source.decode(value) if ordinary is None else ordinary
         except Undecodable as error:
             return DeadLetter(error.reason, error.detail)
         mapping = source.mapping
         owner = _CUSTOMER_FIELD if mapping is None else mapping.customer
         if str(record[owner]) != customer:
             return DeadLetter("missing_customer", f"the field {owner} is not the record's key")
-        return self._event(source, customer, record, offset, newest)
+        odd = _odd(source, record) if ordinary is None else None
+        return self._event(source, customer, record, offset, newest) if odd is None else odd
 
     def glance(self, topic: str) -> Callable[[bytes], bytes | None] | None:
         """Return what finds an event's name in a topic's records without reading them, None where each has the same."""
@@ -104,15 +110,13 @@ class Intake:
         key = customer.encode(errors="replace")
         if not key or len(key) > MAX_CUSTOMER_BYTES or key[0] == 0:
             return DeadLetter("missing_customer", f"the key is no customer id: {len(key)} bytes")
-        return self._event(source, customer, record, offset, newest)
+        odd = _odd(source, record)
+        return self._event(source, customer, record, offset, newest) if odd is None else odd
 
     def _event(
         self, source: _Source, customer: str, record: dict[str, Any], offset: int, newest: int
     ) -> Event | DeadLetter:
         mapping = source.mapping
-        odd = _implausible(record, None if mapping is None else mapping.time)
-        if odd is not None:
-            return DeadLetter("invalid_value", odd)
         if mapping is None:
             return self._checked(
                 Event(PROFILE, customer, record["updated_at"], "", source.place, offset, record), newest
@@ -147,6 +151,12 @@ class Intake:
 
 def _renamed(record: Mapping[str, Any], properties: Mapping[str, str]) -> dict[str, Any]:
     return {name: record.get(field) for name, field in properties.items()}
+
+
+def _odd(source: _Source, record: Mapping[str, Any]) -> DeadLetter | None:
+    """Return the dead letter of a record that holds what no honest one does, None for all others."""
+    odd = _implausible(record, None if source.mapping is None else source.mapping.time)
+    return None if odd is None else DeadLetter("invalid_value", odd)
 
 
 def _implausible(record: Mapping[str, Any], time: str | None) -> str | None:
