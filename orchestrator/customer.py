@@ -15,7 +15,7 @@ import msgspec
 from orchestrator.events import FOREVER
 from orchestrator.migrations import migrate
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """The version byte in front of every stored state; how to raise it is in migrations.py."""
 
 WAITING, OPEN = 0, 1

@@ -255,19 +255,36 @@ def _sum_of_buckets(buckets: list[list[int]], now: int, over: int) -> int:
 
 
 _MICRO = 1_000_000
+_TRIP = DAY // 1000
 _POOLED = 3
 """Weight of the category's mean log gap, in gaps; measured on Complete Journey (docs/decisions.md)."""
 
 
 def _fold_gap(state: list[int] | None, seconds: int, margin: int) -> list[int]:
-    """Return [gaps, sum of log gap in days in millionths, last order in seconds, margin of the last order]."""
+    """Return [gaps, sum of log gap in days in millionths, last trip in seconds, its margin, the trip before].
+
+    Orders within a day of the first are one shopping trip, which begins with it and earns what they earn together,
+    whichever of them is heard of first. An order of an earlier trip changes nothing; nor does one that would move the
+    beginning where a state of version 3 does not tell the trip before.
+    """
     if state is None:
         return [0, 0, seconds, margin]
-    gap = seconds - state[2]
-    if gap < DAY // 1000:  # the same shopping trip, or an order that arrives late
-        return state
-    # Millionths, rounded: sums must not depend on the order of additions.
-    return [state[0] + 1, state[1] + round(math.log(gap * 1000 / DAY) * _MICRO), seconds, margin]
+    gaps, sum_log_gap, last, earned, *before = state
+    gap = seconds - last
+    if gap >= _TRIP:
+        return [gaps + 1, sum_log_gap + _log_gap(gap), seconds, margin, last]
+    if gap >= 0:
+        return [gaps, sum_log_gap, last, earned + margin, *before]
+    if gap <= -_TRIP or (gaps and (not before or seconds - before[0] < _TRIP)):
+        return state  # of an earlier trip
+    if before:
+        sum_log_gap += _log_gap(seconds - before[0]) - _log_gap(last - before[0])
+    return [gaps, sum_log_gap, seconds, earned + margin, *before]
+
+
+def _log_gap(seconds: int) -> int:
+    """Return the logarithm of a gap in days, in millionths, rounded: sums must not depend on the order of additions."""
+    return round(math.log(seconds * 1000 / DAY) * _MICRO)
 
 
 def pooled_gap(gaps: int, sum_log_gap: int, typical_days: float) -> int:
@@ -283,7 +300,7 @@ def predicted_next(state: list[int], typical_days: float | None, min_samples: in
     """Return the expected instant of the next order, milliseconds, or None where the family does not run out."""
     if typical_days is None:
         return None
-    gaps, sum_log_gap, last, _ = state
+    gaps, sum_log_gap, last = state[:3]
     gap = (
         pooled_gap(gaps, sum_log_gap, typical_days) if gaps + 1 >= min_samples else round(typical_days * 1440) * 60_000
     )
@@ -292,7 +309,7 @@ def predicted_next(state: list[int], typical_days: float | None, min_samples: in
 
 def _own_next(state: list[int], min_samples: int) -> int | None:
     """Return the expected instant of the next order by the customer's own gaps alone, or None before there are any."""
-    gaps, sum_log_gap, last, _ = state
+    gaps, sum_log_gap, last = state[:3]
     if gaps == 0 or gaps + 1 < min_samples:
         return None
     return last * 1000 + round(math.exp(sum_log_gap / _MICRO / gaps) * 1440) * 60_000

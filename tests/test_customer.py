@@ -48,6 +48,8 @@ def everything(version: int = STATE_VERSION) -> Customer:
         window.offer, window.cost_bp, window.categories = "pct_10", 1_000, {"o0": ["care"]}
     if version >= 3:
         customer.earned, customer.closed[0].earned_before = [2_460, 400, 0, 300], 1_200
+    if version >= 4:
+        customer.set_fact("reorder_due", {"hair": [1, 2_995_732, 1_488_358_800, 400, 1_486_630_800]})
     return customer
 
 
@@ -93,7 +95,7 @@ def test_a_section_that_became_empty_is_gone() -> None:
     back = customer_from_bytes(customer.to_bytes())
 
     assert list(back.raw_instances) == ["lapsed"]
-    assert list(back.raw_facts) == ["orders_lifetime"]
+    assert list(back.raw_facts) == ["orders_lifetime", "reorder_due"]
 
 
 def test_a_customer_in_memory_may_be_written_again_and_again() -> None:

@@ -144,11 +144,35 @@ def test_what_does_not_run_out_is_not_kept() -> None:
 
 
 def test_the_same_shopping_trip_is_no_gap() -> None:
-    """Two orders on one day are one."""
+    """Two orders on one day are one, worth what both earned."""
     due = Feature("reorder_due", "next_order_date", ("order.placed",), key="product_family")
     once, again = (order(at, lines=[line("SHAMPOO")]) for at in ("09:00", "18:00"))
 
-    assert fold(due, once, again) == fold(due, once)
+    assert fold(due, once) == {"hair": [0, 0, once.time // 1000, 400]}
+    assert fold(due, once, again) == {"hair": [0, 0, once.time // 1000, 800]}
+
+
+@pytest.mark.parametrize("trip", [("09:00", "09:20", "10:00"), ("1d 08:40", "1d 09:10", "1d 09:30")])
+def test_a_shopping_trip_is_the_same_whichever_order_is_heard_of_first(trip: tuple[str, ...]) -> None:
+    """When it began and what it earned; also where the day of a trip ends between two orders, or nothing was before."""
+    due = Feature("reorder_due", "next_order_date", ("order.placed",), key="product_family")
+    for before in ((), ("0d 09:00",), ("-30d 09:00",), ("-30d 09:00", "0d 09:00")):
+        told = [
+            fold(due, *(order(at, lines=[line("SHAMPOO", 100 * int(at[-2:]) + 900)]) for at in (*before, *orders)))
+            for orders in permutations(trip)
+        ]
+        assert all(one == told[0] for one in told)
+
+
+def test_what_version_3_kept_of_a_trip_goes_on() -> None:
+    """It did not keep the trip before: what would move the beginning is not counted, what comes after is."""
+    due = Feature("reorder_due", "next_order_date", ("order.placed",), key="product_family")
+    state = {"hair": [1, 2_995_732, instant("20d 09:00") // 1000, 400]}
+    earlier, later, next_trip = (order(at, lines=[line("SHAMPOO")]) for at in ("20d 08:50", "20d 10:00", "30d 09:00"))
+
+    assert fold(due, earlier, state=state) == state
+    assert fold(due, later, state=state)["hair"][3] == 800
+    assert fold(due, next_trip, state=state)["hair"][4] == instant("20d 09:00") // 1000
 
 
 def test_where_folds_only_what_it_admits() -> None:

@@ -104,7 +104,7 @@ def _state(feature: Feature, *, full: bool) -> Any:
     if feature.kind == "p_alive":
         return [amount, seconds, seconds]
     assert feature.kind == "next_order_date", feature.kind
-    return [10**5 if full else 9, 10**8, seconds, amount]
+    return [10**5 if full else 9, 10**8, seconds, amount, seconds]
 
 
 # --- moments ----------------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ WATCHED = (During, Membership)
 REACHED = (Total, Sequence)
 _DELAYED = (Absence, Total)
 _STARTED = (Absence, Total, Sequence)
+_EXPECTED = (Silence, Around)
 # Tuples, for `isinstance(x, A | B)` builds the union anew for every event.
 
 MAX_OVER = 16
@@ -250,8 +251,8 @@ def _start(step: Step, role: Role, event: Event, instances: dict[str, Instance],
             continue
         if reached and there is not None:
             continue  # it is known already
-        if isinstance(shape, Silence) and there is not None and time < there.started:
-            # An older event changes the rhythm, not when the silence began.
+        if isinstance(shape, _EXPECTED) and there is not None and time < there.started:
+            # An older event changes the rhythm, not since when the next is waited for.
             if there.state == WAITING:
                 instances[key] = _waiting(step, moment, key, there.started) or there
                 changed = True
