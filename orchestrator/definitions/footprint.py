@@ -125,6 +125,7 @@ def _moment(moment: Moment) -> tuple[int, int]:
     if isinstance(moment.shape, Membership):
         remembered.append(_named(f"{moment.name}.in", obj=True))
     sizes = [size + sum(remembered) for size in sizes]
+    sizes[1] += sum(_named(f"{moment.name}/{key}", _NOW) for key in _keyed(_NOW, *keys))  # which of them are over
     if isinstance(moment.shape, Sequence):
         times = [_NOW] * len(moment.shape.stages)
         under_way = _keyed(times, _UNDER_WAY if moment.key else 1), _keyed(times, MAX_KEYS if moment.key else 1, _UUID)

@@ -9,7 +9,7 @@ from orchestrator.customer import OPEN, WAITING, Customer, Instance
 from orchestrator.events import FOREVER, STOCK, Event
 from orchestrator.features import EventView
 from orchestrator.identity import fingerprint
-from orchestrator.moments.detect import end_instances, ended, look_at, start_instance
+from orchestrator.moments.detect import MAX_INSTANCES, end_instances, ended, look_at, start_instance
 from orchestrator.moments.launches import await_launches, launch_is_over, next_look_for_launches
 from orchestrator.moments.progress import follow
 from orchestrator.moments.rules import (
@@ -42,8 +42,11 @@ _STARTED = (Absence, Total, Sequence)
 _EXPECTED = (Silence, Around)
 # Tuples, for `isinstance(x, A | B)` builds the union anew for every event.
 
-MAX_OVER = 16
-"""Moments and keys remembered per customer as over, so that a late event does not start them again."""
+OVER_BEFORE_PRUNING = 16
+"""Moments and keys remembered per customer as over, beyond which those that no late event can start are forgotten.
+
+Of one moment at most as many as may wait at once, so that a large order takes nothing from another moment.
+"""
 
 
 def move(step: Step, role: Role, event: Event) -> list[EndedMoment]:
@@ -66,7 +69,7 @@ def move(step: Step, role: Role, event: Event) -> list[EndedMoment]:
             _break_off(step, moment, keys, event.time)
         if isinstance(moment.shape, _STARTED):  # what began before and is only heard of later is over already
             for key in ("",) if keys is None else keys:
-                _remember(step.customer, moment, key, event.time)
+                _remember(step, moment, key, event.time)
     changed = len(instances) < before or isinstance(moment.shape, Sequence)
     if role.starts or role.restarts:
         changed = _start(step, role, event, instances, over) or changed
@@ -221,7 +224,7 @@ def leave(step: Step, moment: Moment, over: EndedMoment, at: int = FOREVER) -> N
         if isinstance(moment.shape, Sequence) and moment.shape.then is not None:
             # Who looked again while it was there has got their answer.
             until = max(until, forget_looks(step.customer, moment, over.moment_key, at))
-        _remember(step.customer, moment, over.moment_key, until)
+        _remember(step, moment, over.moment_key, until)
 
 
 def _start(step: Step, role: Role, event: Event, instances: dict[str, Instance], over: list[EndedMoment]) -> bool:
@@ -373,12 +376,29 @@ def _progress(moment: Moment) -> str:
     return f"{moment.name}.steps"
 
 
-def _remember(customer: Customer, moment: Moment, key: str, time: int) -> None:
-    over = customer.over
+def _remember(step: Step, moment: Moment, key: str, time: int) -> None:
+    over = step.customer.over
     name = f"{moment.name}/{key}"
     over[name] = max(time, over.pop(name, -FOREVER))
-    if len(over) > MAX_OVER:
-        del over[next(iter(over))]
+    if len(over) <= OVER_BEFORE_PRUNING:
+        return
+    least = step.clock_before - step.program.longest_late
+    for old in [old for old, until in over.items() if until + _outlasts_lateness(step, old) < least]:
+        del over[old]
+    own = [one for one in over if one.startswith(f"{moment.name}/")]
+    if len(own) > MAX_INSTANCES:
+        del over[own[0]]
+
+
+def _outlasts_lateness(step: Step, place: str) -> int:
+    """Return how much longer than events may be late something has to be remembered as over."""
+    moment = step.program.moments.get(place.partition("/")[0])
+    if moment is None:
+        return 0
+    if isinstance(moment.shape, During):
+        return FOREVER  # its host may still be open
+    # The first event of a sequence may have come long before the last.
+    return moment.shape.longest + moment.shape.then_within if isinstance(moment.shape, Sequence) else 0
 
 
 def _is_over(customer: Customer, moment: Moment, key: str, time: int) -> bool:
