@@ -47,40 +47,6 @@ def problems_of(text: str) -> list[str]:
 CART = '{ at: "2025-03-01T10:00Z", customer: ana, event: cart.item_added, cart_id: c1, sku: A1, cart_total: 40 }'
 
 
-def test_the_sketch_of_the_language_holds() -> None:
-    """The four tests with which the language was designed pass as they were written."""
-    failures = run(f"""
-tests:
-  - name: fires one hour after the last item
-    given:
-      - {CART}
-      - {{ at: "2025-03-01T10:20Z", customer: ana, event: cart.item_added, cart_id: c1, sku: A2, cart_total: 60 }}
-    expect:
-      - {{ at: "2025-03-01T11:19Z", moment: abandoned_cart, is: waiting }}
-      - {{ at: "2025-03-01T11:20Z", moment: abandoned_cart, is: open, key: c1 }}
-  - name: a purchase that arrives late takes the trigger back
-    given:
-      - {CART}
-      - {{ at: "2025-03-01T10:30Z", arrives: "2025-03-01T13:00Z", customer: ana, event: order.placed, cart_id: c1 }}
-    expect:
-      - {{ at: "2025-03-01T11:01Z", campaign: cart_rescue, is: chosen }}
-      - {{ at: "2025-03-01T13:01Z", campaign: cart_rescue, is: retracted }}
-  - name: only one campaign, and it says why not the other
-    given:
-      - {{ at: "2025-03-01T09:00Z", customer: ana, decided: birthday_offer }}
-      - {CART}
-    expect:
-      - {{ at: "2025-03-01T11:00Z", campaign: cart_rescue, is: not_sent, because: slot_held, by: birthday_offer }}
-  - name: one search for shampoo is no reason to follow anybody
-    given:
-      - {{ at: "2025-03-01T10:00Z", customer: ben, event: product.searched, sku: SHAMPOO }}
-    expect:
-      - {{ at: "2025-03-15T10:00Z", triggers: [] }}
-""")
-
-    assert failures == []
-
-
 def test_a_failure_shows_place_expectation_truth_and_the_customers_history() -> None:
     """What one needs to mend either the test or the definitions is in the failure."""
     (failure,) = run(f"""tests:
