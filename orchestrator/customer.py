@@ -180,8 +180,11 @@ class Customer(msgspec.Struct, array_like=True, dict=True):
     @property
     def next_due(self) -> int:
         """The earliest instant at which time alone changes something, FOREVER when nothing waits."""
-        fires = self.fires
-        return min(self.decide_at, *fires.values()) if fires else self.decide_at
+        due = self.decide_at
+        for at in self.fires.values():  # a loop, for there are few: `min` over them takes half as long again
+            if at < due:
+                due = at
+        return due
 
     def rename(self, fact: Callable[[str], str | None], moment: Callable[[str], str | None]) -> None:
         """File facts and moments under other names, where there is one; what was changed must be in its section.

@@ -30,7 +30,13 @@ class Outbox:
 
     def __init__(self, topics: Topics, codec: Codec, send: Send) -> None:
         self._send = send
-        self._topics = topics
+        # Looked up once: topics know each other by their roles, and finding one walks through all of them.
+        self._decisions = topics.decisions.name
+        self._triggers = topics.triggers.name
+        self._outcomes = topics.outcomes.name
+        self._actives = topics.active.name
+        self._dead_letters = topics.dead_letters.name
+        self._clock = topics.clock.name
         self._decision = codec.value_encoder(topics.decisions, Decision)
         self._trigger = codec.value_encoder(topics.triggers, Trigger)
         self._outcome = codec.value_encoder(topics.outcomes, CampaignOutcome)
@@ -40,27 +46,27 @@ class Outbox:
 
     def emit(self, partition: int, key: bytes, effects: Effects, causes: Sequence[Message] | None = None) -> None:
         """Send one customer's effects; `causes` are the records that led to them, None when nobody follows traces."""
-        send, topics = self._send, self._topics
+        send = self._send
         for decision in effects.decisions:
-            send(topics.decisions.name, partition, key, self._decision(decision), None)
+            send(self._decisions, partition, key, self._decision(decision), None)
         for trigger in effects.triggers:
             value = self._trigger(trigger)
             headers = cloud_event(trigger)
             if causes is not None:
                 headers += context_for(trigger.decision_id, causes)
-            send(topics.triggers.name, partition, key, value, headers)
+            send(self._triggers, partition, key, value, headers)
         for outcome in effects.outcomes:
             value = self._outcome(outcome)
-            send(topics.outcomes.name, partition, outcome.outcome_id.encode(), value, None)
+            send(self._outcomes, partition, outcome.outcome_id.encode(), value, None)
         if effects.active_changed:
             active = None if effects.active is None else self._active(effects.active)
-            send(topics.active.name, partition, key, active, None)
+            send(self._actives, partition, key, active, None)
 
     def erase(self, partition: int, key: bytes, outcome_ids: list[str]) -> None:
         """Send the tombstones that make our compacted topics forget a customer."""
-        self._send(self._topics.active.name, partition, key, None, None)
+        self._send(self._actives, partition, key, None, None)
         for outcome_id in outcome_ids:
-            self._send(self._topics.outcomes.name, partition, outcome_id.encode(), None, None)
+            self._send(self._outcomes, partition, outcome_id.encode(), None, None)
 
     def bury(self, partition: int, topic: str, message: Message, letter: DeadLetter) -> None:
         """Send a dead letter with where the record came from and its original bytes."""
@@ -86,12 +92,12 @@ class Outbox:
             "value": None if value is None else value[:MAX_DEAD_VALUE],
             "headers": headers,
         }
-        self._send(self._topics.dead_letters.name, partition, key, self._dead(record), None)
+        self._send(self._dead_letters, partition, key, self._dead(record), None)
 
     def note_barrier(self, partition: int, barrier: Barrier) -> None:
         """Send a barrier that was used live to the clock topic, so that the run can be reproduced."""
         value = self._barrier({"time": barrier.time, "ends": dict(barrier.ends), "horizon": barrier.horizon})
-        self._send(self._topics.clock.name, partition, str(partition).encode(), value, None)
+        self._send(self._clock, partition, str(partition).encode(), value, None)
 
 
 def cloud_event(trigger: Trigger) -> Headers:
