@@ -97,7 +97,19 @@ moments:
     starts_on: { event: cart.item_added }
     unless: { event: order.placed, within: 20m }
     lasts: 12h
+  - moment: left_by_the_best
+    say: "Of the best customers, and did not buy within 15 minutes"
+    starts_on: { event: cart.item_added }
+    unless: { event: order.placed, within: 15m }
+    only_if: "value_tier == 'high'"
+    lasts: 12h
 campaigns:
+  - campaign: for_the_best
+    when: left_by_the_best
+    priority: 96
+    send: { channel: email, template: for_the_best }
+    measure: { objective: margin, for: 1d }
+    control: 5%
   - campaign: last_units
     when: left_lying
     priority: 95
@@ -108,26 +120,33 @@ campaigns:
 """
 """Customers compete for what may be said about a product, so it matters in which order they are decided."""
 
+SNAPSHOT = {"feature": "value_tier", "effective_from": BEGIN + 4 * DAY, "least": {"high": 4_000, "mid": 1_000}}
+"""By the cut points of the retail pack nobody of the history is in the highest tier, by these some are."""
+
 
 def test_files_and_topics_give_what_a_worker_decided_with_the_same_barriers(
     embedded: EmbeddedBroker, tmp_path: Path
 ) -> None:
-    """Late and repeated records, control groups, hold-out, caps of one and of all, and outcomes included."""
+    """Late and repeated records, control groups, hold-out, caps of one and of all, snapshots and outcomes included."""
     history, until = made(30, days=8), BEGIN + 9 * DAY
     folder = tmp_path / "pack"
     shutil.copytree(RETAIL, folder, ignore=shutil.ignore_patterns("*.test.yaml"))
     (folder / "last_units.yaml").write_text(LAST_UNITS)
     stream = Stream(embedded.bootstrap, tmp_path, partitions=2, DEFINITIONS=str(folder), SESSION_TIMEOUT="2s")
-    replayer_of(stream).replay(arrivals(history), until)
+    replayer_of(stream).replay([(BEGIN, "snapshots", "value_tier", SNAPSHOT), *arrivals(history)], until)
     definitions = load_folder(folder)
 
     worker = decided_by_a_worker(stream, tmp_path, until)
-    files = Files(write(history, tmp_path / "history", ".avro"), stream.settings, HOUR, until)
+    written = write(history, tmp_path / "history", ".avro")
+    (written / "snapshots.jsonl").write_text(json.dumps(SNAPSHOT))
+    files = Files(written, stream.settings, HOUR, until)
     from_files = back_tested(stream, files, definitions, tmp_path / "files")
     from_topics = back_tested(stream, TopicRange.open(stream.settings), definitions, tmp_path / "topics")
 
     assert all(len(records) >= 5 for records in worker.values())
     assert "sku_cap" in {one["reason"] for decision in stream.decisions for one in decision["candidates"]}
+    to_the_best = [one["decided_at"] for one in stream.decisions if one["campaign"] == "for_the_best"]
+    assert min(to_the_best) >= SNAPSHOT["effective_from"]
     assert from_files == worker
     assert from_topics == worker
     asked = stream.decisions[0]["customer_id"]
