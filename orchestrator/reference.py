@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.events import FOREVER
+
 REFERENCE_SCHEMAS = ("product", "snapshot")
 """The schemas of the topics that a `Reference` is made of."""
 
@@ -28,12 +30,17 @@ class Product(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reference:
-    """Read-only view of the products and of snapshots: `product(sku, at)` is the newest version effective then."""
+    """Read-only view of the products and of snapshots: `product(sku, at)` is the newest version effective then.
 
-    __slots__ = ("_changes", "_cut_points", "_families", "_launches", "_versions")
+    What `forget` let go of is answered with the oldest version that is left. A restart reads the compacted topic, which
+    has the newest version of each product only: of what was before that, it knows nothing.
+    """
+
+    __slots__ = ("_began", "_changes", "_cut_points", "_families", "_launches", "_versions")
 
     def __init__(self, products: Iterable[Product] = ()) -> None:
         self._versions: dict[str, list[Product]] = {}
+        self._began: dict[str, int] = {}  # since when there were versions, where the first of them are forgotten
         self._changes: list[tuple[int, str]] = []
         self._launches: dict[str, list[tuple[int, str]]] = {}
         self._families: dict[str, float] = {}
@@ -65,7 +72,9 @@ class Reference:
         if versions[-1].effective_from <= at:
             return versions[-1]
         place = bisect_right(versions, at, key=_since)
-        return versions[place - 1] if place else None
+        if place == 0:
+            return versions[0] if self._began.get(sku, FOREVER) <= at else None
+        return versions[place - 1]
 
     def versions(self, sku: str, since: int, until: int) -> list[Product]:
         """Return the versions of a product that began between two instants, both included, in order."""
@@ -112,6 +121,27 @@ class Reference:
         if not self._cut_points:
             return None
         return next((least for since, least in self._cut_points.get(feature, ()) if since <= at), None)
+
+    def forget(self, before: int) -> None:
+        """Forget the versions and snapshots that were followed by others at an instant; as cheap as putting them."""
+        changed = self._changes[: bisect_right(self._changes, before, key=_first)]
+        del self._changes[: len(changed)]
+        for sku in {sku for _, sku in changed}:
+            versions = self._versions[sku]
+            gone = versions[: bisect_right(versions, before, key=_since) - 1]
+            if gone:
+                del versions[: len(gone)]
+                self._began[sku] = min(gone[0].effective_from, self._began.get(sku, FOREVER))
+                self._forget_launches(sku, gone)
+        for feature, snapshots in self._cut_points.items():
+            later = sum(since > before for since, _ in snapshots)
+            self._cut_points[feature] = snapshots[: later + 1]
+
+    def _forget_launches(self, sku: str, gone: Iterable[Product]) -> None:
+        known = {(version.category, version.launch_at) for version in self._versions[sku]}
+        for category, launch in {(version.category, version.launch_at) for version in gone} - known:
+            if category is not None and launch is not None:
+                self._launches[category].remove((launch, sku))
 
     def __len__(self) -> int:
         return len(self._versions)

@@ -92,6 +92,20 @@ def awaited(program: Program, customer: Customer) -> dict[str, int]:
     return found
 
 
+def looks_back(program: Program) -> int:
+    """Return how long before a partition's clock moments ask what a product was like, milliseconds.
+
+    An event is looked at as of its own time, and what waits for stock as of the looks it goes back to. Facts take in
+    what comes later still, and then do with the oldest version that is known.
+    """
+    spans = (
+        moment.shape.longest + moment.shape.then_within + moment.shape.wait + (moment.lasts or 0)
+        for moment in program.stock_moments
+        if isinstance(moment.shape, Sequence) and moment.shape.then is not None
+    )
+    return program.longest_late + program.stock_disorder + KEPT + max(spans, default=0)
+
+
 def _awaited(moment: Moment, customer: Customer) -> Iterator[tuple[str, int]]:
     if isinstance(moment.shape, Sequence) and moment.shape.then is not None:
         for sku, looks in (customer.fact(_looks(moment)) or {}).items():

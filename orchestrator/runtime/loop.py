@@ -21,6 +21,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from orchestrator.events import FOREVER
+from orchestrator.moments.stock import looks_back
 from orchestrator.runtime.barriers import Barrier, BarrierSource
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.inbox import Inbox
@@ -342,6 +343,7 @@ class Loop:
             if self._in_transaction:
                 self._producer.abort_transaction(timeout)  # begun for steps that changed nothing
                 self._in_transaction = False
+            self._forget_products()
             return
         self._begin()
         for partition in changed:
@@ -369,8 +371,21 @@ class Loop:
             if place == 0:
                 self._probe("settling")
         self._probe("settled")
+        self._forget_products()
         self.commits += 1
         self.tally.commit_seconds.add((self._now() - started) / 1000)
+
+    def _forget_products(self) -> None:
+        """Let go of the versions of products that no partition asks for any more; everything decided is committed.
+
+        Not in a replay: it has all versions from the beginning, and a partition that comes may stand anywhere. Live,
+        one that comes from far behind meets what a restart would: the versions that are left.
+        """
+        lag = self._deciding.max_lag
+        if lag is None or self._asking or self._restoring or not self.partitions:
+            return
+        asked = (partition.reached - looks_back(partition.program) for partition in self.partitions.values())
+        self._deciding.reference.forget(min(asked) - lag)
 
     def _send_changelog(self, partition: Partition) -> None:
         records, meta = partition.stage(partition.program.version)
