@@ -20,7 +20,7 @@ LAYERS = (
     ("arbitration.policy", "arbitration.campaign", "moments.rules"),
     ("features", "program", "programs", "quotas", "sharing", "migrations", "customer", "civil"),
     ("view", "step", "moments", "arbitration", "measurement", "contact", "needs"),
-    ("engine", "recall", "adoption"),
+    ("engine", "recall", "adoption", "backfill"),
     ("simulation", "prospects"),
     ("definitions",),
     ("runtime",),

@@ -58,6 +58,31 @@ def renew_membership(step: Step, moment: Moment, at: int) -> None:
         step.customer.set_fact(_inside(moment), _is_inside(step, moment, at))
 
 
+def standing(step: Step, moment: Moment, at: int) -> tuple[frozenset[str], int]:
+    """Return the keys for which what a moment depends on holds at an instant, and when time alone next changes that."""
+    customer = step.customer
+    if isinstance(moment.shape, Membership):
+        if customer.fact(_inside(moment)) is None:
+            return frozenset(), FOREVER  # nobody looked so far
+        held = [""] if _is_inside(step, moment, at) else []
+    else:
+        waiting = [key for key, one in customer.peek(moment.name).items() if one.state == WAITING]
+        views = {key: CustomerView(step.program, step.reference, customer, at, moment, key) for key in waiting}
+        held = [key for key in waiting if moment.only_if is None or moment.only_if.holds(views[key]) is True]
+    return frozenset(held), next_look(step, moment, at)
+
+
+def hush(step: Step, moment: Moment, came_true: Iterable[str], at: int) -> None:
+    """Let a moment take what changed without an event as it is: nothing opens by it."""
+    customer = step.customer
+    renew_membership(step, moment, at)
+    if isinstance(moment.shape, During):
+        instances = customer.instances(moment.name)
+        for key in came_true:
+            # As if it were over: it waits again once the other moment opens anew.
+            customer.over[f"{moment.name}/{key}"] = instances.pop(key).due
+
+
 def cross(step: Step, moment: Moment, at: int) -> list[EndedMoment]:
     """Start the instance of a segment entered or left, or end it when that is undone; return what is over by that."""
     shape = moment.shape

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
 from rocksdict import Cache
 
 from orchestrator.events import FOREVER
@@ -14,6 +15,7 @@ from orchestrator.program import Program
 from orchestrator.programs import Programs
 from orchestrator.reference import REFERENCE_SCHEMAS, Reference
 from orchestrator.runtime.avro import Codec
+from orchestrator.runtime.backfill import Backfill
 from orchestrator.runtime.barriers import BarrierSource, LiveBarriers, NoBarriers
 from orchestrator.runtime.clock import now_ms, steady_ms
 from orchestrator.runtime.connection import client_config, connect
@@ -145,6 +147,30 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
 
 def build_rebuild(settings: Settings) -> Rebuild:
     """Return what rebuilds the changelog, with everything it has to look up; raises OperatorError as `build_loop`."""
+    shared, admin, topics, codec, programs, reference, intake = _looked_up(settings)
+    return Rebuild(
+        shared,
+        admin,
+        topics,
+        codec,
+        programs.at(FOREVER),
+        reference,
+        intake,
+        group=settings.group,
+        erasure_salt=_erasure_salt(settings, topics),
+        replay=settings.barriers == "replay",
+    )
+
+
+def build_backfill(settings: Settings) -> Backfill:
+    """Return what folds history into new features, as `build_rebuild` does."""
+    return Backfill(*_looked_up(settings), group=settings.group)
+
+
+def _looked_up(
+    settings: Settings,
+) -> tuple[dict[str, Any], AdminClient, Topics, Codec, Programs, Reference, Intake]:
+    """Return what is needed to fold history, in the order in which those ask for it who do, with references read."""
     topics = topics_of(settings)
     programs = programs_of(settings, topics)
     codec = codec_of(settings)
@@ -157,20 +183,7 @@ def build_rebuild(settings: Settings) -> Rebuild:
     reader.close()
     require_one(programs)
     intake = Intake(topics, codec, max_record_bytes=settings.max_record_bytes, max_skew=settings.max_skew_ms)
-    replay = settings.barriers == "replay"
-    salt = _erasure_salt(settings, topics)
-    return Rebuild(
-        shared,
-        admin,
-        topics,
-        codec,
-        programs.at(FOREVER),
-        reference,
-        intake,
-        group=settings.group,
-        erasure_salt=salt,
-        replay=replay,
-    )
+    return shared, admin, topics, codec, programs, reference, intake
 
 
 def _erasure_salt(settings: Settings, topics: Topics) -> str:

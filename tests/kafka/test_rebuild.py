@@ -39,12 +39,12 @@ def undisturbed(kafka: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) ->
     run.close()
 
 
-def command(run: Run, name: str) -> subprocess.CompletedProcess[str]:
+def command(run: Run, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Return what an `orchestrator` command with the settings of a run printed."""
     return subprocess.run(
-        [sys.executable, "-m", "orchestrator", name],
+        [sys.executable, "-m", "orchestrator", *arguments],
         cwd=ROOT,
-        env={**os.environ, **run.environment(0)},
+        env={**os.environ, **run.environment(0, **more)},
         capture_output=True,
         text=True,
         check=False,
