@@ -41,6 +41,7 @@ Trigger = dict[str, Any]
 Send = Callable[[Trigger, str], None]
 """Hands a trigger to the provider with an idempotency key; returns once the provider has taken it.
 
+A trigger of the channel `audience` says in `action` whether to add the customer or to remove them.
 It raises NotSent where it is certain that nothing went out. Any other exception ends the sender: it is uncertain.
 """
 
@@ -48,8 +49,8 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS handled (
     trigger_id TEXT NOT NULL,
     action     TEXT NOT NULL,
-    state      TEXT NOT NULL,               -- of a send: queued, sending, sent, unknown, suppressed, stale
-    trigger    TEXT NOT NULL,               -- of a retract: noted, too_late; of anything newer: ignored
+    state      TEXT NOT NULL,               -- queued, sending, sent, unknown, suppressed, stale
+    trigger    TEXT NOT NULL,               -- retract: noted, too_late; a needless remove: noted; newer: ignored
     deliveries INTEGER NOT NULL DEFAULT 1,  -- how often Kafka has delivered it
     calls      INTEGER NOT NULL DEFAULT 0,  -- how often the provider was called
     not_before INTEGER NOT NULL DEFAULT 0,
@@ -68,6 +69,9 @@ CREATE TABLE IF NOT EXISTS outbox (
     content         TEXT NOT NULL
 );
 """
+
+UNDONE_BY = {"send": "retract", "add": "remove"}
+"""What takes back a message, and who is removed from an audience again: a call of its own if they were added."""
 
 LOCK_SECONDS = 30.0
 RETRY_MS = 1_000
@@ -152,14 +156,17 @@ class Ledger:
         while True:
             with self.transaction() as db:
                 row = db.execute(
-                    "SELECT rowid, trigger FROM handled WHERE state = 'queued' AND not_before <= ? "
+                    "SELECT rowid, trigger FROM handled AS one WHERE state = 'queued' AND not_before <= ? "
+                    # Nobody is removed while another sender is still adding them.
+                    "AND NOT (action = 'remove' AND EXISTS (SELECT 1 FROM handled AS other WHERE "
+                    "other.trigger_id = one.trigger_id AND other.action = 'add' AND other.state = 'sending')) "
                     "ORDER BY rowid LIMIT 1",
                     (_now(),),
                 ).fetchone()
                 if row is None:
                     return None
                 trigger: Trigger = json.loads(row[1])
-                if now(trigger) < trigger["valid_until"]:
+                if now(trigger) < trigger["valid_until"] or trigger["action"] == "remove":  # that is never stale
                     db.execute(
                         "UPDATE handled SET state = 'sending', owner = ?, calls = calls + 1 WHERE rowid = ?",
                         (owner, row[0]),
@@ -167,38 +174,39 @@ class Ledger:
                     return trigger
                 db.execute("UPDATE handled SET state = 'stale' WHERE rowid = ?", (row[0],))
 
-    def sent(self, trigger_id: str, at: int) -> None:
+    def sent(self, trigger_id: str, at: int, action: str = "send") -> None:
         """Note that the provider has taken a message."""
         with self.transaction() as db:
             db.execute(
-                "UPDATE handled SET state = 'sent', sent_at = ? WHERE trigger_id = ? AND action = 'send'",
-                (at, trigger_id),
+                "UPDATE handled SET state = 'sent', sent_at = ? WHERE trigger_id = ? AND action = ?",
+                (at, trigger_id, action),
             )
 
-    def not_sent(self, trigger_id: str) -> None:
+    def not_sent(self, trigger_id: str, action: str = "send") -> None:
         """Note that the provider has certainly not taken a message: try again, unless it was retracted meanwhile."""
         with self.transaction() as db:
-            state = "suppressed" if _is_retracted(db, trigger_id) else "queued"
+            state = "suppressed" if _is_undone(db, trigger_id, action) else "queued"
             db.execute(
-                "UPDATE handled SET state = ?, not_before = ? WHERE trigger_id = ? AND action = 'send'",
-                (state, _now() + RETRY_MS, trigger_id),
+                "UPDATE handled SET state = ?, not_before = ? WHERE trigger_id = ? AND action = ?",
+                (state, _now() + RETRY_MS, trigger_id, action),
             )
 
     def resume(self, owner: str, *, repeat: bool) -> int:
         """Settle what this sender was sending when it died, and return how many; repeat them, or leave them unknown."""
         with self.transaction() as db:
             rows = db.execute(
-                "SELECT trigger_id FROM handled WHERE state = 'sending' AND owner = ?", (owner,)
+                "SELECT trigger_id, action FROM handled WHERE state = 'sending' AND owner = ?", (owner,)
             ).fetchall()
-            for (trigger_id,) in rows:
-                state = "queued" if repeat and not _is_retracted(db, trigger_id) else "unknown"
-                db.execute("UPDATE handled SET state = ? WHERE trigger_id = ? AND action = 'send'", (state, trigger_id))
+            for once in rows:
+                state = "queued" if repeat and not _is_undone(db, *once) else "unknown"
+                db.execute("UPDATE handled SET state = ? WHERE trigger_id = ? AND action = ?", (state, *once))
         return len(rows)
 
     def to_report(self) -> list[tuple[Trigger, int]]:
         """Return messages whose sending was not yet reported, each with its instant."""
         rows = self._db.execute(
-            "SELECT trigger, sent_at FROM handled WHERE state = 'sent' AND reported = 0 ORDER BY rowid LIMIT ?",
+            "SELECT trigger, sent_at FROM handled WHERE state = 'sent' AND reported = 0 AND action = 'send' "
+            "ORDER BY rowid LIMIT ?",
             (BATCH,),
         )
         return [(json.loads(trigger), sent_at) for trigger, sent_at in rows]
@@ -222,15 +230,25 @@ class Ledger:
 
 
 def _first_state(db: sqlite3.Connection, trigger_id: str, action: str) -> str:
-    """Return what is to be done about a record delivered for the first time; a retraction stops what still waits."""
-    if action == "send":
-        return "suppressed" if _is_retracted(db, trigger_id) else "queued"
-    if action != "retract":
+    """Return what is to be done about a record delivered for the first time; what undoes another stops it if it waits.
+
+    Who was certainly not added to an audience need not be removed.
+    """
+    if action in UNDONE_BY:
+        return "suppressed" if _is_undone(db, trigger_id, action) else "queued"
+    if action not in UNDONE_BY.values():
         return "ignored"
     db.execute(
-        "UPDATE handled SET state = 'suppressed' WHERE trigger_id = ? AND action = 'send' AND state = 'queued'",
+        "UPDATE handled SET state = 'suppressed' WHERE trigger_id = ? AND action IN ('send', 'add') "
+        "AND state = 'queued'",
         (trigger_id,),
     )
+    if action == "remove":
+        never = db.execute(
+            "SELECT 1 FROM handled WHERE trigger_id = ? AND action = 'add' AND state IN ('suppressed', 'stale')",
+            (trigger_id,),
+        )
+        return "noted" if never.fetchone() else "queued"
     late = db.execute(
         "SELECT 1 FROM handled WHERE trigger_id = ? AND action = 'send' AND state IN ('sending', 'sent', 'unknown')",
         (trigger_id,),
@@ -238,8 +256,9 @@ def _first_state(db: sqlite3.Connection, trigger_id: str, action: str) -> str:
     return "too_late" if late.fetchone() else "noted"
 
 
-def _is_retracted(db: sqlite3.Connection, trigger_id: str) -> bool:
-    found = db.execute("SELECT 1 FROM handled WHERE trigger_id = ? AND action = 'retract'", (trigger_id,))
+def _is_undone(db: sqlite3.Connection, trigger_id: str, action: str) -> bool:
+    once = (trigger_id, UNDONE_BY.get(action))
+    found = db.execute("SELECT 1 FROM handled WHERE trigger_id = ? AND action = ?", once)
     return found.fetchone() is not None
 
 
@@ -384,13 +403,14 @@ class Sender:
             if trigger is None:
                 break
             done += 1
+            trigger_id, action = trigger["trigger_id"], trigger["action"]
             try:
-                self._send(trigger, trigger["trigger_id"])
+                self._send(trigger, f"{trigger_id}/remove" if action == "remove" else trigger_id)
             except NotSent as reason:
-                say(f"{trigger['trigger_id']} is tried again: {reason}")
-                self.ledger.not_sent(trigger["trigger_id"])
+                say(f"{trigger_id} is tried again: {reason}")
+                self.ledger.not_sent(trigger_id, action)
             else:
-                self.ledger.sent(trigger["trigger_id"], self._now(trigger))
+                self.ledger.sent(trigger_id, self._now(trigger), action)
         return done
 
     def _report(self) -> int:

@@ -44,7 +44,7 @@ class Promise(StrEnum):
     """A trigger id occurs once per action."""
 
     TRIGGER_HAS_DECISION = "trigger_has_decision"
-    """Every send has the treatment decision that it names, and says the same as that."""
+    """Every send and addition to an audience has the treatment decision that it names, and says the same as that."""
 
     DECISION_HAS_TRIGGER = "decision_has_trigger"
     """Every treatment decision has its send."""
@@ -58,6 +58,10 @@ class Promise(StrEnum):
 
     RETRACT_FOLLOWS = "retract_follows"
     """Every retraction comes after the send it takes back, and a void decision says why."""
+
+    REMOVE_FOLLOWS = "remove_follows"
+    """Whoever is removed from an audience was added to it before, and a removal or void decision says why; whom a
+    decision removes is removed."""
 
     HOLDER_HOLDS = "holder_holds"
     """Whoever is named as holding the slot held it at that instant."""
@@ -103,12 +107,12 @@ def audit(
     ledger = _Ledger(horizon)
     for record, place in decisions:
         ledger.decision(record, place)
-    settled = len(ledger.slots)
+    settled = len(ledger.slots), len(ledger.removals)
     for record, place in triggers:
         ledger.trigger(record, place)
     for record, place in later:
         ledger.decision(record, place)
-    ledger.conclude(settled)
+    ledger.conclude(*settled)
     order = {promise: number for number, promise in enumerate(Promise)}
 
     return AuditReport(
@@ -148,6 +152,17 @@ class _Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class _Removal:
+    """A decision that ends what the decision *continues* added."""
+
+    decision_id: str
+    continues: str | None
+    customer: str
+    at: int
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class _Send:
     """What a trigger says of its decision."""
 
@@ -159,6 +174,7 @@ class _Send:
     window_until: int
     step: str
     message_class: str
+    added: bool
     place: Place
 
 
@@ -180,6 +196,8 @@ class _Ledger:
         self.voided: set[tuple[str, str]] = set()
         self.sends: dict[str, _Send] = {}
         self.retracts: dict[str, tuple[str, str, int, Place]] = {}
+        self.removes: dict[str, tuple[str, str, int, Place]] = {}
+        self.removals: dict[tuple[str, str | None], _Removal] = {}
 
     def decision(self, record: Record, place: Place) -> None:
         """Take note of a decision."""
@@ -196,6 +214,9 @@ class _Ledger:
         self.arms[decision_id] = interval
         if interval is not None:
             self._take(interval, record["window_until"])
+        if kind == "removal":
+            removal = _Removal(decision_id, record["continues"], customer, record["decided_at"], place)
+            self.removals[customer, removal.continues] = removal
         if kind == "void":
             self.voided.add((customer, record["voids"]))
         self._claims(record, customer, place)
@@ -207,9 +228,11 @@ class _Ledger:
         self.triggers += 1
         customer, trigger_id, action = intern(record["customer_id"]), record["trigger_id"], record["action"]
         self.customers.add(customer)
-        if trigger_id in (self.sends if action == "send" else self.retracts):
+        back = self.removes if action == "remove" else self.retracts
+        goes_out = action in {"send", "add"}
+        if trigger_id in (self.sends if goes_out else back):
             self._report(Promise.UNIQUE_TRIGGER, customer, f"{action} {trigger_id} is there again", place)
-        elif action == "send":
+        elif goes_out:
             self.sends[trigger_id] = _Send(
                 trigger_id=trigger_id,
                 decision_id=record["decision_id"],
@@ -219,19 +242,27 @@ class _Ledger:
                 window_until=record["window_until"],
                 step=intern(record["step"]),
                 message_class=intern(record["message_class"]),
+                added=action == "add",
                 place=place,
             )
         else:
-            self.retracts[trigger_id] = (customer, record["decision_id"], record["decided_at"], place)
+            back[trigger_id] = (customer, record["decision_id"], record["decided_at"], place)
 
-    def conclude(self, settled: int) -> None:
-        """Check everything noted, asking for the triggers of the first *settled* slots only."""
+    def conclude(self, settled: int, settled_removals: int) -> None:
+        """Check everything noted, asking for the triggers of the first *settled* slots and removals only."""
         for send in self.sends.values():
             self._check_send(send)
         for trigger_id, (customer, decision_id, decided_at, place) in self.retracts.items():
             self._check_retract(trigger_id, customer, decision_id, decided_at, place)
+        for trigger_id, (customer, decision_id, _, place) in self.removes.items():
+            self._check_remove(trigger_id, customer, decision_id, place)
         for slot in self.slots[:settled]:
             self._check_treatment(slot)
+        removed = {decision_id for _, decision_id, _, _ in self.removes.values()}
+        for removal in list(self.removals.values())[:settled_removals]:
+            if removal.continues not in removed and not self._forgotten(removal.at):
+                said = f"decision {removal.decision_id} removes what {removal.continues} added, and no trigger does"
+                self._report(Promise.REMOVE_FOLLOWS, removal.customer, said, removal.place)
         for step in self.steps.values():
             self._check_step(step)
         for customer, intervals in self.intervals.items():
@@ -315,6 +346,21 @@ class _Ledger:
             problem = f"is taken back, and no decision voids {decision_id}"
         if problem:
             self._report(Promise.RETRACT_FOLLOWS, customer, f"trigger {trigger_id} {problem}", place)
+
+    def _check_remove(self, trigger_id: str, customer: str, decision_id: str, place: Place) -> None:
+        send = self.sends.get(trigger_id)
+        said_why = (customer, decision_id) in self.removals or (customer, decision_id) in self.voided
+        problem = ""
+        if send is None:
+            problem = "was never added" if self.horizon is None else ""
+        elif not send.added or (send.customer, send.decision_id) != (customer, decision_id):
+            problem = "was added for another customer or decision, or not to an audience"
+        elif send.place[:2] != place[:2] or send.place[2] > place[2]:
+            problem = "was added only after it was removed"
+        elif not said_why:
+            problem = f"is removed, and no decision ends {decision_id}"
+        if problem:
+            self._report(Promise.REMOVE_FOLLOWS, customer, f"trigger {trigger_id} {problem}", place)
 
     def _check_treatment(self, slot: _Interval) -> None:
         if slot.arm == "treatment" and slot.trigger_id not in self.sends and not self._forgotten(slot.start):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.arbitration.act import decide
+from orchestrator.arbitration.audience import MEMBER, end_membership, leave_audience
 from orchestrator.arbitration.exempt import answer
 from orchestrator.arbitration.retract import retract
 from orchestrator.arbitration.series import NEXT_STEP, follow, free_slot, take_step
@@ -76,6 +77,8 @@ def _fire_until(step: Step, limit: int, not_before: int) -> None:
         now = customer.now = max(due, customer.now, not_before)
         while customer.fires.get(NEXT_STEP, FOREVER) <= now:
             take_step(step)
+        if customer.fires.get(MEMBER, FOREVER) <= now:
+            end_membership(step)
         if customer.fires.get(SLOT, FOREVER) <= now:
             free_slot(step)
             customer.decide_at = now
@@ -138,6 +141,7 @@ def observe(step: Step, event: Event) -> None:
         measure(step, event)
     if dispatch.follows:
         follow(step, event)
+        leave_audience(step, event)
     for campaign in dispatch.exempt:
         answer(step, campaign, event)
     if not dispatch.roles:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.policy import Policy
 from orchestrator.conditions import Condition, InSegment, Read, walk
-from orchestrator.events import CLICKED, ERASED, FOREVER, PROFILE, SENT, STOCK, UNSUBSCRIBED
+from orchestrator.events import CLICKED, ERASED, FOREVER, ORDERED, PROFILE, SENT, STOCK, UNSUBSCRIBED
 from orchestrator.features import Feature
 from orchestrator.moments.rules import (
     Absence,
@@ -72,7 +72,7 @@ class Dispatch:
     exempt: tuple[Campaign, ...] = ()
     """Transactional and legal campaigns that answer such an event directly."""
     follows: bool = False
-    """Whether such an event may end a series, or make one of its steps pointless."""
+    """Whether such an event may end a series, lead out of an audience, or make one of its steps pointless."""
 
 
 MEASURED = frozenset({"order.placed", "order.cancelled", "order.returned", SENT, UNSUBSCRIBED})
@@ -273,11 +273,13 @@ def _waits_for_stock(moment: Moment) -> bool:
 
 
 def _followed(campaign: Campaign) -> frozenset[str]:
-    """Return the events that end a campaign's series, or make one of its steps pointless."""
+    """Return the events that end a campaign's series or lead out of its audience, or make a step pointless."""
+    stops = {name for match in campaign.stop_when for name in match.events}
+    if campaign.to_audience:
+        return frozenset({ORDERED} | stops)
     if not campaign.series:
         return frozenset()  # its one message has gone out with the decision
-    names = {name for match in campaign.stop_when for name in match.events}
-    return frozenset(names.union(*(step.unless.events for step in campaign.series if step.unless is not None)))
+    return frozenset(stops.union(*(step.unless.events for step in campaign.series if step.unless is not None)))
 
 
 def _starts(moment: Moment) -> tuple[EventMatch, ...]:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from orchestrator.arbitration.act import look_again_at, mark_of, note_reasons
+from orchestrator.arbitration.audience import MEMBER, forget_member, join
+from orchestrator.arbitration.campaign import AUDIENCE
 from orchestrator.arbitration.retract import forget_answered
 from orchestrator.arbitration.series import SERIES, begin_series, free_slot, recall_step, recall_void, see
 from orchestrator.arbitration.trigger import count_own_message
@@ -118,14 +120,18 @@ def _observe(step: Step, event: Event) -> None:
     _release(step, event.time - 1)  # an event at the very instant of a timer comes first
     customer = step.customer
     answered, customer.answered = customer.answered, []
-    series = customer.fact(SERIES)
+    series, member = customer.fact(SERIES), customer.fact(MEMBER)
     if series is not None:
         customer.set_fact(SERIES, None)
+    if member is not None:
+        customer.set_fact(MEMBER, None)
     observe(step, event)
     customer.answered = answered
     if series is not None:
         customer.set_fact(SERIES, series)
         see(step, event)
+    if member is not None:
+        customer.set_fact(MEMBER, member)
 
 
 def _release(step: Step, until: int) -> None:
@@ -146,7 +152,11 @@ def _take(step: Step, decision: Decision) -> None:
     if decision.kind == "step":
         recall_step(step, decision)
         return
+    if decision.kind == "removal":
+        forget_member(customer, decision.continues or "")
+        return
     if decision.kind == "void":
+        forget_member(customer, decision.voids or "")
         _void(step, decision)
         return
     # What lives during another comes after it: it waits only once that one is open.
@@ -259,6 +269,8 @@ def _hold(step: Step, decision: Decision, winner: Candidate, until: int) -> None
         begin_series(step.program, customer, campaign, answered)
     if not control:
         count_own_message(step, answered)
+        if answered.channel == AUDIENCE:
+            join(customer, answered, until)
 
 
 def _void(step: Step, decision: Decision) -> None:

@@ -234,6 +234,8 @@ class _Teller:
             )
         if kind in {"step", "exempt"}:
             return self._message(record)
+        if kind == "removal":
+            return f"taken out of the audience of {campaign} again: {self._removal(record['candidates'][0])}"
         if record["window_until"] is not None:
             held = f"the slot is held until {self.clock.say(record['window_until'])}"
             undone = ", taken back later" if record["decision_id"] in self.voided else ""
@@ -262,6 +264,11 @@ class _Teller:
             verb = "has to wait"
         return f"{what} {verb}: {self._fate(candidate, record)}"
 
+    def _removal(self, candidate: Record) -> str:
+        if candidate["reason"] == Reason.STOPPED:
+            return f"after {EVENTS.get(candidate['saw'], candidate['saw'])}"
+        return "the window is over"
+
     def because(self, record: Record) -> tuple[str, ...]:
         """Return a line for every moment, and below it one for every candidate."""
         lines: list[str] = []
@@ -288,6 +295,8 @@ class _Teller:
             saw = next((check["saw"] for check in reversed(candidate["checks"]) if not check["passed"]), "")
         retry_at = candidate["retry_at"]
         until = "" if retry_at is None else self.clock.say(retry_at)
+        if record["kind"] == "removal":
+            return self._removal(candidate)
         if reason == Reason.SLOT_HELD:
             until = self._held_until(saw, record["decided_at"]) or until
         elif reason in {Reason.STOPPED, Reason.CANCELLED}:

@@ -109,6 +109,7 @@ class History:
         silent = decision("d3", at=7 * DAY, until=14 * DAY, arm="control", reason="control", trigger_id=None)
         nudge, gone = step(first, "nudge", 3 * DAY), step(spoilt, "nudge", 22 * DAY)
         receipts = [exempt("e1", 8 * DAY), exempt("e2", 22 * DAY, customer_id="ben")]
+        added = decision("d8", at=30 * DAY, until=33 * DAY, customer_id="cleo")
         for record in (
             first,
             decision("d2", at=DAY, candidates=held),
@@ -122,6 +123,8 @@ class History:
             gone,
             decision("d7", at=23 * DAY, kind="void", voids="d4-nudge", arm="treatment", campaign="cart"),
             decision("d5", at=21 * DAY, kind="void", voids="d4", arm="treatment", campaign="cart"),
+            added,
+            decision("d9", at=31 * DAY, customer_id="cleo", kind="removal", continues="d8", reason="stopped"),
             decision("d6", at=22 * DAY, customer_id="ben", arm="holdout", reason="holdout", campaign="cart"),
         ):
             self.decisions[record["decision_id"]] = record
@@ -134,6 +137,8 @@ class History:
             "t4": send(spoilt),
             "s4": send(gone, **gone_with),
             "r4": send(spoilt, action="retract"),
+            "a8": send(added, action="add"),
+            "x8": send(added, action="remove", decided_at=31 * DAY),
             "rs4": send(gone, action="retract", **gone_with),
         } | {
             one["decision_id"]: send(one, message_class="transactional", window_until=one["decided_at"])
@@ -167,7 +172,7 @@ def test_clean_history_is_clean() -> None:
 
     assert report.violations == ()
     assert report.clean
-    assert (report.decisions, report.triggers, report.intervals, report.customers) == (14, 8, 3, 2)
+    assert (report.decisions, report.triggers, report.intervals, report.customers) == (16, 10, 4, 3)
 
 
 def _overlap(history: History) -> None:
@@ -362,6 +367,38 @@ def _receipt_without_send(history: History) -> None:
     del history.triggers["e2"]
 
 
+def _removed_twice(history: History) -> None:
+    history.triggers["x9"] = history.triggers["x8"]
+
+
+def _removed_but_never_added(history: History) -> None:
+    history.triggers["x8"] |= {"trigger_id": "t-nobody"}
+
+
+def _removed_before_added(history: History) -> None:
+    history.triggers["a8"], history.triggers["x8"] = history.triggers["x8"], history.triggers["a8"]
+
+
+def _removed_for_another_decision(history: History) -> None:
+    history.triggers["x8"]["decision_id"] = "d1"
+
+
+def _a_message_is_removed(history: History) -> None:
+    history.triggers["a8"]["action"] = "send"
+
+
+def _removed_without_a_word(history: History) -> None:
+    del history.decisions["d9"]
+
+
+def _not_removed(history: History) -> None:
+    del history.triggers["x8"]
+
+
+def _added_in_control(history: History) -> None:
+    history.decisions["d8"] |= {"arm": "control", "reason": "control", "trigger_id": None}
+
+
 PLANTED: list[tuple[Callable[[History], None], set[Promise]]] = [
     (_overlap, {Promise.NO_OVERLAP}),
     (_empty_window, {Promise.REAL_INTERVAL, Promise.STEP_CONTINUES}),
@@ -409,6 +446,14 @@ PLANTED: list[tuple[Callable[[History], None], set[Promise]]] = [
     (_marketing_that_calls_itself_transactional, {Promise.TRIGGER_HAS_DECISION}),
     (_receipt_that_calls_itself_marketing, {Promise.TRIGGER_HAS_DECISION}),
     (_receipt_without_send, {Promise.DECISION_HAS_TRIGGER}),
+    (_removed_twice, {Promise.UNIQUE_TRIGGER}),
+    (_removed_but_never_added, {Promise.REMOVE_FOLLOWS}),
+    (_removed_before_added, {Promise.REMOVE_FOLLOWS}),
+    (_removed_for_another_decision, {Promise.REMOVE_FOLLOWS}),
+    (_a_message_is_removed, {Promise.REMOVE_FOLLOWS}),
+    (_removed_without_a_word, {Promise.REMOVE_FOLLOWS}),
+    (_not_removed, {Promise.REMOVE_FOLLOWS}),
+    (_added_in_control, {Promise.CONTROL_IS_SILENT, Promise.TRIGGER_HAS_DECISION}),
 ]
 
 

@@ -319,7 +319,9 @@ def test_a_planted_violation_is_found(name: str) -> None:
 ALLOWED: dict[str, Callable[[Schema], None]] = {
     "new field with a default": add(name="urgency", type=["null", "int"], default=None),
     "new list with a default": add(name="tags", type={"type": "array", "items": "string"}, default=[]),
-    "new symbol where there is a default": alter_type("action", symbols=["send", "retract", "unknown", "hold"]),
+    "new symbol where there is a default": alter_type(
+        "action", symbols=["send", "retract", "unknown", "add", "remove", "hold"]
+    ),
     "other words": alter("template", doc="The template that the sender knows by this name."),
     "a default for a field that had none": alter("template", default=""),
 }

@@ -69,6 +69,7 @@ class Desk:
     def __init__(self, path: Path, name: str = "one") -> None:
         self.ledger = example.Ledger(path)
         self.name = name
+        self.action = ""
         self.sent: list[str] = []
 
     def take(self, *triggers: Trigger) -> None:
@@ -76,12 +77,13 @@ class Desk:
 
     def claim(self) -> str | None:
         claimed = self.ledger.claim(self.name, lambda _: int(time.time() * 1000))
+        self.action = "" if claimed is None else str(claimed["action"])
         return None if claimed is None else str(claimed["trigger_id"])
 
     def send_all(self) -> None:
         while (claimed := self.claim()) is not None:
             self.sent.append(claimed)
-            self.ledger.sent(claimed, 1)
+            self.ledger.sent(claimed, 1, self.action)
 
     def states(self) -> dict[str, int]:
         return dict(self.ledger.counts())
@@ -114,6 +116,40 @@ def test_a_retraction_that_comes_before_the_message_went_out_suppresses_it(desk:
 
     assert desk.sent == ["b"]
     assert desk.states() == {"send sent": 1, "send suppressed": 1, "retract noted": 1}
+
+
+def test_who_is_removed_before_they_were_added_is_never_added(desk: Desk) -> None:
+    """Both are settled without a call of the provider."""
+    desk.take(trigger("a", "add"), trigger("a", "remove"))
+    desk.send_all()
+
+    assert desk.sent == []
+    assert desk.states() == {"add suppressed": 1, "remove noted": 1}
+
+
+def test_who_was_added_is_removed_however_late(desk: Desk) -> None:
+    """An addition is stale after `valid_until`, its removal never; neither is reported as a message."""
+    desk.take(trigger("a", "add"), trigger("stale", "add", valid_for=-1))
+    desk.send_all()
+    desk.take(trigger("a", "remove", valid_for=-1), trigger("a", "remove", valid_for=-1), trigger("stale", "remove"))
+    desk.send_all()
+
+    assert desk.sent == ["a", "a"]
+    assert desk.states() == {"add sent": 1, "remove sent": 1, "add stale": 1, "remove noted": 1}
+    assert desk.ledger.to_report() == []
+
+
+def test_nobody_is_removed_while_they_are_still_being_added(desk: Desk, tmp_path: Path) -> None:
+    """Two senders share the ledger; a removal that the provider sees first would leave the customer in for good."""
+    other = Desk(tmp_path / "ledger.db", "two")
+    desk.take(trigger("a", "add"))
+    adding = desk.claim()
+    other.take(trigger("a", "remove"))
+    meanwhile = other.claim()
+    desk.ledger.sent("a", 1, "add")
+
+    assert (adding, meanwhile, other.claim()) == ("a", None, "a")
+    other.ledger.close()
 
 
 def test_a_retraction_without_its_trigger_is_kept(desk: Desk) -> None:

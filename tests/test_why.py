@@ -380,3 +380,19 @@ def test_a_transactional_message_needs_no_slot() -> None:
     assert "“an order” (o-1), since 5 March 2024 08:00" in text
     assert "1 decision: 1 triggered" in text
     assert "The slot is free" in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "saw", "said"),
+    [("stopped", "order.placed", "after an order"), ("expired", "", "the window is over")],
+)
+def test_who_was_taken_out_of_an_audience(reason: str, saw: str, said: str) -> None:
+    """A removal says what brought it about, in its title and below."""
+    removal = decision(
+        kind="removal", campaign="elsewhere", reason=reason, candidates=[candidate("elsewhere", reason, saw=saw)]
+    )
+
+    [entry] = explain("ana", [removal]).entries
+
+    assert entry.title == f"taken out of the audience of elsewhere again: {said}"
+    assert entry.lines[-1] == f"  elsewhere: {said}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from orchestrator.arbitration.audience import join
 from orchestrator.arbitration.decide import Option, Verdict, arbitrate
 from orchestrator.arbitration.eligibility import situation_of
 from orchestrator.arbitration.retract import forget_answered
@@ -88,7 +89,11 @@ def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment
     window.triggers.append(trigger_id)
     if campaign.cap is not None and step.quotas is not None:
         step.quotas.use(campaign.name, winner.key, now)
-    step.effects.triggers.append(trigger_of(step, campaign, answered, end, "send", first))
+    action = "send"
+    if campaign.to_audience:
+        action = "add"
+        join(customer, answered, end)
+    step.effects.triggers.append(trigger_of(step, campaign, answered, end, action, first))
     count_own_message(step, answered)
     return over, trigger_id
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from orchestrator.conditions import Condition
 from orchestrator.moments.rules import EventMatch
 
+AUDIENCE = "audience"
+"""The channel of campaigns that send no message: they add a customer to an audience, and remove them again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Send:
@@ -129,6 +132,11 @@ class Campaign:
     def exempt(self) -> bool:
         """Whether it needs no slot and is under no cap: a transactional or legal message."""
         return self.message_class != "marketing"
+
+    @property
+    def to_audience(self) -> bool:
+        """Whether it adds customers to an audience instead of writing to them."""
+        return self.send.channel == AUDIENCE
 
     def send_of(self, step: str) -> Send:
         """Return what the sender is asked for in a step of the series, or in the one message there is."""

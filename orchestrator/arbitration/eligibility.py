@@ -214,7 +214,7 @@ def _caps(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> 
 
 def _quiet_hours(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> Finding | None:  # noqa: ARG001
     quiet = s.program.policy.quiet_hours
-    if quiet is None:
+    if quiet is None or campaign.to_audience:  # nobody is woken by being added
         return None
     until = quiet_until(s.now, quiet, s.zone)
     return Finding(until is None, f"{to_local(s.now, s.zone):%H:%M} {s.zone.key}", until)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from orchestrator.arbitration.audience import void_member
+from orchestrator.arbitration.campaign import AUDIENCE
 from orchestrator.arbitration.series import campaign_of, void_series
 from orchestrator.arbitration.trigger import trigger_of
 from orchestrator.customer import Answered
@@ -63,7 +65,10 @@ def _void(step: Step, answered: Answered, event: Event) -> None:
     if answered.trigger_id:
         campaign = campaign_of(step.program, customer, answered.campaign, running=window is customer.window)
         first = campaign.series[0].name if campaign is not None and campaign.series else ""
-        step.effects.triggers.append(trigger_of(step, campaign, answered, window.end, "retract", first))
+        if answered.channel == AUDIENCE:
+            void_member(step, campaign, answered, window.end, max(event.time, customer.now))
+        else:
+            step.effects.triggers.append(trigger_of(step, campaign, answered, window.end, "retract", first))
     if window is customer.window:
         void_series(step, window, event)
     else:

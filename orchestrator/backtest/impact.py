@@ -139,7 +139,7 @@ def _eligible(decisions: list[Decision]) -> set[Pairing]:
 
 
 def _sent(life: Life) -> Counter[str]:
-    return Counter(trigger.campaign for trigger in life.triggers if trigger.action == "send")
+    return Counter(trigger.campaign for trigger in life.triggers if trigger.action in ("send", "add"))
 
 
 def _answered(decisions: list[Decision]) -> dict[tuple[str, str, int], str]:

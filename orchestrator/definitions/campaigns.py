@@ -12,7 +12,7 @@ from orchestrator.definitions.catalogue import Catalogue
 from orchestrator.definitions.expressions import ANY, Declared, Scope, compile_condition
 from orchestrator.definitions.nodes import Place, Problems, Scalar, did_you_mean
 from orchestrator.definitions.records import Record, Word, clean
-from orchestrator.definitions.series import SeriesBuilder, send_of
+from orchestrator.definitions.series import SeriesBuilder, send_of, to_audience
 from orchestrator.definitions.values import basis_points, minor_units, shown
 from orchestrator.moments.rules import EventMatch
 
@@ -110,6 +110,9 @@ class CampaignBuilder:
                     place, "E015", f"'{name}' does not go with class: {kind.text}, which is not measured"
                 )
         send = record.get("send", Record)
+        if send is not None and to_audience(send):
+            said = f"an audience does not fit, a {kind.text} message has no window at whose end anybody is removed"
+            self.problems.error(send.at("channel"), "E044", said)
         if send is None or not send.sound or not events:
             return None
         named = record.get("campaign", Word)

@@ -468,8 +468,9 @@ _CAMPAIGNS = (
         Field("series", "object", "Several messages, one after the other, in one slot: instead of `send`.",
               "[{ step: tease, send: { channel: email, template: tease } }, { step: preview, after: 7d, "
               "send: { channel: email, template: preview } }]", kind="series_step", many=True),
-        Field("stop_when", "object", "Events that end the messages of a series at once; the slot is held and measured "
-              "to the end all the same.", "{ event: order.placed }", kind="stop", many=True),
+        Field("stop_when", "object", "Events that end the messages of a series at once, or lead out of an audience; "
+              "the slot is held and measured to the end all the same.", "{ event: order.placed }", kind="stop",
+              many=True),
         Field("recheck_before_send", "condition", "What must be true when a message goes out, each step of a series "
               "anew.", '"product.stock > 0"'),
         Field("offer", "object", "What it may give away, and to whom.", "{ choose: [none, free_shipping, pct_10] }",
@@ -528,8 +529,10 @@ _CAMPAIGNS = (
               "out, with `from` to that step.", "5d", low="1m", high="365d"),
     )),
     Kind("send", "What the sender is asked for.", (
-        Field("channel", "name", "Through which channel.", "email", required=True),
-        Field("template", "name", "Which template the sender fills.", "cart_rescue", required=True),
+        Field("channel", "name", "Through which channel; `audience` adds the customer to an audience, and removes them "
+              "when they buy, at an event of `stop_when`, and when the window ends.", "email", required=True),
+        Field("template", "name", "Which template the sender fills, or which audience it is.", "cart_rescue",
+              required=True),
         Field("with", "choice", "Content that the sender is asked to put in.", "[cart_lines, recommended]", many=True,
               options=tuple(CONTENT)),
         Field("purpose", "name", "The purpose that the customer must have agreed to; the class when left out.",

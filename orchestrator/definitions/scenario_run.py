@@ -21,7 +21,7 @@ from orchestrator.events import DAY, FOREVER, PROFILE, Event
 from orchestrator.measurement import SLOT
 from orchestrator.moments.rules import Calendar, Launch
 from orchestrator.program import Definitions, Program
-from orchestrator.records import EndedMoment
+from orchestrator.records import Candidate, Decision, EndedMoment
 from orchestrator.reference import Reference, product_of
 from orchestrator.simulation import Simulation
 
@@ -141,7 +141,7 @@ class ScenarioRun:
             sent = [
                 trigger.campaign
                 for trigger in self.simulation.triggers
-                if trigger.action == "send"
+                if trigger.action in ("send", "add")
                 and trigger.decided_at <= expect.at
                 and (expect.customer is None or trigger.customer_id == expect.customer)
             ]
@@ -196,7 +196,7 @@ class ScenarioRun:
                 _state(
                     _named(expect),
                     expect.key and candidate.moment_key,
-                    candidate.reason if candidate.reason in ("chosen", "control") else "not_sent",
+                    _fate(decision, candidate),
                     expect.because and candidate.reason,
                     expect.by and candidate.saw,
                     expect.offer and candidate.offer,
@@ -247,6 +247,12 @@ class ScenarioRun:
             (f"{_clock(at)}  {said}" if at < FOREVER else f"{'':17} {said}")
             for at, said in sorted(lines, key=lambda line: line[0])
         )
+
+
+def _fate(decision: Decision, candidate: Candidate) -> str:
+    if decision.kind == "removal":
+        return "removed"
+    return candidate.reason if candidate.reason in ("chosen", "control") else "not_sent"
 
 
 def _named(expect: Expect) -> str:

@@ -21,7 +21,7 @@ DEFAULT_START = 1_741_003_200_000
 """2025-03-03T12:00Z, a Monday at noon: what relative times count from, unless the test names a `start`."""
 
 MOMENT_STATES = ("absent", "waiting", "open", "acted", "cancelled", "expired", "unmet")
-CAMPAIGN_STATES = ("chosen", "control", "not_sent", "retracted")
+CAMPAIGN_STATES = ("chosen", "control", "not_sent", "retracted", "removed")
 
 _RELATIVE = re.compile(r"\+?([0-9]{1,9}ms|[0-9]{1,5}[smhdw]){1,9}")
 _PARTS = re.compile(r"[0-9]+(?:ms|s|m|h|d|w)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.arbitration.campaign import Send, SeriesStep, Unless
+from orchestrator.arbitration.campaign import AUDIENCE, Send, SeriesStep, Unless
 from orchestrator.conditions import readable
 from orchestrator.definitions.catalogue import Catalogue
 from orchestrator.definitions.expressions import ANY
@@ -32,6 +32,10 @@ class SeriesBuilder:
         names: list[str] = []
         so_far = 0
         for place, step in enumerate(steps):
+            channel = None if not to_audience(send := step.get("send", Record)) or send is None else send.at("channel")
+            if channel is not None:
+                said = "an audience does not fit into a series: one campaign adds, and removes when its window ends"
+                self.problems.error(channel, "E044", said)
             after = step.get("after", int) or 0
             so_far += after
             self._check_place(step, first=place == 0)
@@ -52,7 +56,7 @@ class SeriesBuilder:
     def stops(self, record: Record) -> tuple[EventMatch, ...]:
         """Return the events that end the messages."""
         stops = record.records("stop_when")
-        if stops and "series" not in record.places:
+        if stops and "series" not in record.places and not to_audience(record.get("send", Record)):
             self.problems.warn(
                 record.at("stop_when"), "W003", "'stop_when' has no effect: the one message goes out with the decision"
             )
@@ -106,6 +110,11 @@ class SeriesBuilder:
                 f"'within' looks further back than to the first step, {readable(so_far, 'duration')} before: what "
                 "came before that is a matter for only_if",
             )
+
+
+def to_audience(send: Record | None) -> bool:
+    """Return whether a message is none, but adds to an audience."""
+    return send is not None and send.texts("channel") == (AUDIENCE,)
 
 
 def send_of(record: Record, purpose: str = "marketing") -> Send:

@@ -118,7 +118,7 @@ class ReportData:
 
         return cls(
             decisions=history.kinds.total(),
-            sends=actions["send"],
+            sends=actions["send"] + actions["add"],
             retracts=actions["retract"],
             customers=len(history.lives),
             slots=sum(len(life.bars) for life in history.lives.values()),
@@ -207,7 +207,7 @@ def _fold_triggers(triggers: Iterable[Record]) -> tuple[Counter[str], dict[str, 
     by_week: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for trigger in triggers:
         actions[trigger["action"]] += 1
-        if trigger["action"] == "send":
+        if trigger["action"] in {"send", "add"}:
             at = trigger["decided_at"]
             by_week[trigger["campaign"]][at - (at - _MONDAY) % WEEK] += 1
     return actions, by_week

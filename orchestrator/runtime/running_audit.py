@@ -35,6 +35,7 @@ FOLLOWED = (
 """The promises that are followed; the others need all records at once."""
 
 _SILENT = ("control", "holdout")
+_GOES_OUT = frozenset({"send", "add"})
 
 
 class Taken(Struct, frozen=True, array_like=True):
@@ -116,7 +117,7 @@ def fold_trigger(facts: Facts, record: Record, offset: int, written_at: int) -> 
         decided_at=record["decided_at"],
         window_until=record["window_until"],
         written_at=written_at,
-        waits=record["action"] == "send",
+        waits=record["action"] in _GOES_OUT,
         exempt=record["message_class"] != "marketing",
     )
     if any((other.trigger_id, other.action) == (trigger.trigger_id, trigger.action) for other in facts.sent):
@@ -146,7 +147,7 @@ def _broken_by_decision(facts: Facts, taken: Taken) -> list[Promise]:
         return [Promise.UNIQUE_DECISION]
     found = [Promise.NO_OVERLAP] if any(_overlap(taken, other) for other in facts.taken) else []
     for trigger in facts.sent:
-        if trigger.action != "send":
+        if trigger.action not in _GOES_OUT:
             continue
         if trigger.decision_id == taken.decision_id:
             found += _account(trigger, taken)
