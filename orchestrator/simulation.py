@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from orchestrator.adoption import Adoption
 from orchestrator.customer import Customer, customer_from_bytes
 from orchestrator.engine import advance
-from orchestrator.events import ERASED, FOREVER, Event
+from orchestrator.events import ERASED, FOREVER, PROFILE, Event
 from orchestrator.measurement import inherit_slot, may_overlap, slot_left
 from orchestrator.moments.stock import awaited
 from orchestrator.onlookers import Onlookers
@@ -52,6 +52,7 @@ class Simulation:
         self.outcomes: list[CampaignOutcome] = []
         self.active: dict[str, ActiveCampaign] = {}
         self._arrived: dict[str, list[Event]] = {}
+        self._erased_at: dict[str, int] = {}
         self._slots_left: dict[str, int] = {}
         self._timers: list[tuple[int, str]] = []
         self._onlookers = Onlookers[str]() if program.stock_moments else None
@@ -127,9 +128,16 @@ class Simulation:
             if self._onlookers is not None:
                 self._onlookers.note(customer_id, {})
             self.active.pop(customer_id, None)
+            self._erased_at[customer_id] = max(events[erased].time, self._erased_at.get(customer_id, -FOREVER))
             events = events[erased + 1 :]
-            if not events:
-                return
+        if (
+            events and customer_id in self._erased_at
+        ):  # what a lagging topic still had of them is not to bring them back
+            erased_at = self._erased_at[customer_id]
+            events = [event for event in events if event.time > erased_at or event.name == PROFILE]
+        known = self.customers.get(customer_id)
+        if not events and (known is None or known.next_due > to):
+            return
         customer = self.customers.setdefault(customer_id, Customer())
         left = self._slots_left.pop(customer_id, -FOREVER)
         if may_overlap(self.program, left, self.clock):

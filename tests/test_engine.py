@@ -243,6 +243,28 @@ def test_an_erased_customer_is_forgotten() -> None:
     assert ANA not in shop.customers
 
 
+def test_what_lags_does_not_bring_an_erased_customer_back() -> None:
+    """In a later step as in the erasure's own; what happens after the erasure begins anew."""
+    shop = simulation()
+    shop.feed(profile(), cart_add("09:00"))
+    shop.advance(instant("09:10"))
+    shop.feed(Event(ERASED, ANA, instant("09:30")), Event("cart.item_added", ANA, instant("09:30"), topic=1))
+    shop.advance(instant("09:35"))
+    shop.feed(cart_add("09:20"))
+    shop.advance(instant("09:40"))
+    assert ANA not in shop.customers
+
+    shop.feed(profile())
+    shop.advance(instant("09:45"))
+    shop.feed(cart_add("09:25"))
+    shop.advance(instant("10:50"))
+    assert shop.decisions == []
+
+    shop.feed(cart_add("11:00"))
+    shop.advance(instant("12:30"))
+    assert [decision.reason for decision in shop.decisions] == ["chosen"]
+
+
 def test_whoever_comes_back_after_an_erasure_waits_for_the_window_that_ran() -> None:
     """Two windows of one customer never overlap, whatever is forgotten in between."""
     shop = simulation()

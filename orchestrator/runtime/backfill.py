@@ -19,7 +19,7 @@ from orchestrator.program import Program
 from orchestrator.programs import Programs
 from orchestrator.reference import Reference
 from orchestrator.runtime.avro import Codec
-from orchestrator.runtime.erased_slots import SLOT_KEY
+from orchestrator.runtime.erasures import ERASURE_KEY
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.intake import Intake, sources_of
 from orchestrator.runtime.offline import ChangelogWriter, Counted, History, check_nobody_runs
@@ -111,7 +111,7 @@ class Backfill:
         states: dict[bytes, bytes] = {}
         for record in read_topic(self._config, self._topics.changelog.name, partitions=[number]):
             key, value = record.key, record.value
-            if key is None or key.startswith(SLOT_KEY):
+            if key is None or key.startswith(ERASURE_KEY):
                 continue
             if key == META_KEY:
                 meta = None if value is None else meta_from_bytes(value)

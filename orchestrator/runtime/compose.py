@@ -115,6 +115,7 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
         settings.max_lag_ms,
         records_barriers=live,
         erasure_salt=_erasure_salt(settings, topics),
+        retention=topics.retention,
         traces=settings.trace_headers,
         partitions=topics.partitions,
     )
@@ -187,7 +188,7 @@ def _looked_up(
 
 
 def _erasure_salt(settings: Settings, topics: Topics) -> str:
-    """Return what hides of whom an end is kept after an erasure; never the same in two installations' changelogs."""
+    """Return what hides of whom an erasure is remembered; never the same in two installations' changelogs."""
     secret = "" if settings.erasure_salt is None else settings.erasure_salt.reveal()
     return f"{topics.changelog.name}/{secret}"
 

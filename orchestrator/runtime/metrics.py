@@ -105,6 +105,8 @@ METRICS: tuple[Described[Scrape], ...] = (
     Described("journey_irrelevant", "counter", (), "Events that no definition looks at.", _tally("irrelevant")),
     Described("journey_duplicates", "counter", (), "Events that were seen before and change nothing.",
               _tally("duplicates")),
+    Described("journey_erased_events", "counter", (), "Events from before their customer's erasure, which are dropped.",
+              _tally("erased_events")),
     Described("journey_late", "counter", ("topic", "outcome"),
               "Events from before the clock: `accepted` within `accept_late`, or `too_late`, which are facts only.",
               _by("late")),

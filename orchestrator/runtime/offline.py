@@ -67,6 +67,7 @@ class Counted:
     decisions: int = 0
     decided_until: int = -FOREVER
     quotas: Quotas = field(default_factory=Quotas)
+    erased: dict[bytes, int] = field(default_factory=dict)
     slots_left: dict[bytes, int] = field(default_factory=dict)
     oldest: dict[str, int] = field(default_factory=dict)
 

@@ -30,7 +30,7 @@ from orchestrator.quotas import Quotas
 from orchestrator.records import Effects
 from orchestrator.reference import Reference
 from orchestrator.runtime.census import Census
-from orchestrator.runtime.erased_slots import SLOT_KEY, ErasedSlots, unpack_ends
+from orchestrator.runtime.erasures import ERASURE_KEY, Erasures, unpack_erasures
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.inbox import Inbox, Step
 from orchestrator.runtime.intake import DeadLetter, Intake
@@ -76,8 +76,9 @@ class Entry:
 class Deciding:
     """What every partition of a process decides with.
 
-    `max_lag` None means timers are never judged later than due; `erasure_salt` hides whose slot is still held after an
-    erasure; with `traces` triggers carry a trace context; `partitions` share what comes in per hour.
+    `max_lag` None means timers are never judged later than due; `erasure_salt` hides of whom an erasure is remembered,
+    for as long as the inputs hold an event, `retention` milliseconds; with `traces` triggers carry a trace context;
+    `partitions` share what comes in per hour.
     """
 
     programs: Programs
@@ -87,6 +88,7 @@ class Deciding:
     max_lag: int | None
     records_barriers: bool
     erasure_salt: str = ""
+    retention: int = FOREVER
     traces: bool = False
     partitions: int = 1
 
@@ -131,7 +133,7 @@ class Partition:
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
         self._dirty: set[bytes] = set()
         self._erased: set[bytes] = set()
-        self._slots_left = ErasedSlots(deciding.erasure_salt, unpack_ends(store.slots()))
+        self._erasures = Erasures(deciding.erasure_salt, unpack_erasures(store.erasures()), deciding.retention)
         self._read: dict[tuple[int, int], Message] = {}  # with traces, the records of a step by topic and offset
         self._due_heap: list[tuple[int, bytes]] = []
         # Timers read ahead from the store, valid until the next settle: rows, and the instant up to which they are all.
@@ -183,7 +185,7 @@ class Partition:
             self._follow(programs.at(instant))
         due = self._due(by_customer, clock)
         idle = not (step.messages or by_customer or due or changes) and self._deciding.records_barriers
-        if idle and not self._forget_slots(clock):
+        if idle and not self._forget_erasures(clock):
             self._note_progress(clock)
             return  # live and idle: time went by and changed nothing, so there is nothing to keep
         self._decide(by_customer, due, clock, not_before)
@@ -227,7 +229,7 @@ class Partition:
         for key in due:
             if key not in by_customer:
                 self._advance(key, (), clock, before, not_before)
-        self._forget_slots(clock)
+        self._forget_erasures(clock)
         self.clock = clock
 
     def _events(self, step: Step, programs: Sequence[Program]) -> dict[bytes, list[Event]]:
@@ -276,12 +278,17 @@ class Partition:
 
     def _advance(self, key: bytes, events: Sequence[Event], clock: int, before: int, not_before: int) -> None:
         entry = self._load(key)
-        if events and any(event.name == ERASED for event in events):
+        erased = bool(events) and any(event.name == ERASED for event in events)
+        if erased:
             events = self._erase(key, entry, events)
+        if events and events[0].time <= self._erasures.latest:
+            events = self._since_erasure(key, events)
+            if not (events or erased or entry.customer.next_due <= clock):
+                return
         deciding = self._deciding
-        if self._slots_left and events and (not entry.size or key in self._erased):
-            until = self._slots_left.inherit(key)
-            if until is not None:
+        if self._erasures and events and (not entry.size or key in self._erased):
+            until = self._erasures.inherit(key)
+            if may_overlap(self.program, until, before):
                 inherit_slot(self.program, entry.customer, until)
         if events and events[0].time < before:
             self._count_late(events, before)
@@ -371,15 +378,14 @@ class Partition:
     def _erase(self, key: bytes, entry: Entry, events: Sequence[Event]) -> Sequence[Event]:
         """Forget a customer: their state, timers and our compacted records; return what comes after, a new beginning.
 
-        Only until when their slot is held outlives it, or somebody who comes back at once would be written to again.
+        Only when it was outlives it, for what other topics still hold of them, and until when their slot is held, or
+        somebody who comes back at once would be written to again.
         """
         last = max(place for place, event in enumerate(events) if event.name == ERASED)
         customer = entry.customer
         outcomes = [window.decision_id for window in customer.closed]
         self._deciding.outbox.erase(self.number, key, outcomes)
-        until = slot_left(customer)
-        if may_overlap(self.program, until, self.clock):
-            self._slots_left.keep(key, until)
+        self._erasures.keep(key, events[last].time, slot_left(customer))
         entry.customer = Customer()
         self._erased.add(key)
         # A tombstone says no time of its own, so among profiles the topic's order tells which came after it.
@@ -387,9 +393,19 @@ class Partition:
         anew = [event for event in events[:last] if event.name == PROFILE and event.offset > tombstone]
         return [*anew, *events[last + 1 :]]
 
-    def _forget_slots(self, clock: int) -> bool:
-        """Forget the ends of windows that nothing decided after an instant can lie before; return whether any was."""
-        return bool(self._slots_left) and self._slots_left.drop(clock - self.program.longest_late)
+    def _since_erasure(self, key: bytes, events: Sequence[Event]) -> Sequence[Event]:
+        """Return the events without those from before their customer's erasure: a topic that lags still had them.
+
+        A profile is a new beginning whatever its time says: it comes from the tombstone's topic, hence after it.
+        """
+        erased_at = self._erasures.erased_at(key)
+        since = [event for event in events if event.time > erased_at or event.name == PROFILE]
+        self._tally.erased_events += len(events) - len(since)
+        return since
+
+    def _forget_erasures(self, clock: int) -> bool:
+        """Forget the erasures that do not matter after an instant; return whether any was."""
+        return bool(self._erasures) and self._erasures.drop(clock - self.program.longest_late)
 
     def _load(self, key: bytes) -> Entry:
         entry = self._entries.get(key)
@@ -548,9 +564,9 @@ class Partition:
             records.append((key, data))
             self._cached_bytes += len(data) - entry.size
             entry.size = len(data)
-        for name, end in self._slots_left.changes():
-            batch.put_slot(name, end)
-            records.append((SLOT_KEY + name, end))
+        for name, row in self._erasures.changes():
+            batch.put_erasure(name, row)
+            records.append((ERASURE_KEY + name, row))
         self.census.add(customers, timers, slots, size)
         self._batch = batch
         self._meta = Meta(
@@ -580,7 +596,7 @@ class Partition:
         self._batch = self._meta = None
         self._dirty.clear()
         self._erased.clear()
-        self._slots_left.settle()
+        self._erasures.settle()
         self._due_heap.clear()
         self._rows, self._rows_until, self._rows_from = [], -FOREVER, self.clock
         self.has_changes = False

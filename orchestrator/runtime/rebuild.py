@@ -15,12 +15,11 @@ from confluent_kafka.admin import AdminClient
 
 from orchestrator.customer import customer_from_bytes
 from orchestrator.events import DAY, FOREVER
-from orchestrator.measurement import may_overlap
 from orchestrator.program import Program
 from orchestrator.recall import hand_over
 from orchestrator.reference import Reference
 from orchestrator.runtime.avro import Codec
-from orchestrator.runtime.erased_slots import SLOT_KEY, ErasedSlots
+from orchestrator.runtime.erasures import ERASURE_KEY, Erasures
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.intake import Intake, sources_of
 from orchestrator.runtime.offline import ANSWER_SECONDS, ChangelogWriter, Counted, History, check_nobody_runs
@@ -127,10 +126,12 @@ class Rebuild:
         states = self._fold(number, spans, -FOREVER if last is None else last["time"], counted)
         clock = counted.decided_until if last is None else max(last["time"], counted.decided_until)
         positions = {topic.name: spans[topic.name].end for topic in self._committed}
-        slots = ErasedSlots(self._salt, {})
-        for key, until in counted.slots_left.items():
-            if may_overlap(self._program, until, clock):
-                slots.keep(key, until)
+        erasures = Erasures(self._salt, {}, self._topics.retention)
+        for key, at in counted.erased.items():
+            erasures.keep(key, at)
+        for key, until in counted.slots_left.items():  # of whom nothing is rebuilt: what lags is not to bring them back
+            erasures.keep(key, clock, until)
+        erasures.drop(clock - self._program.longest_late)
         counted.quotas.forget(self._program.shared_caps, clock - self._program.longest_late)
         meta = Meta(clock, positions, self._program.version, quotas=counted.quotas.uses)
         held = 0
@@ -142,8 +143,8 @@ class Rebuild:
                 held += customer.window is not None
                 yield key, Stored(customer.next_due, state)
 
-        ends = ((SLOT_KEY + name, end) for name, end in slots.changes())
-        writer.write(number, customers(), ends, meta, positions)
+        rows = ((ERASURE_KEY + name, row) for name, row in erasures.changes())
+        writer.write(number, customers(), rows, meta, positions)
         return Rebuilt(number, len(states), counted.events, counted.decisions, held)
 
     def _last_barrier(self, number: int, offsets: Mapping[str, int]) -> Mapping[str, Any] | None:
@@ -169,7 +170,7 @@ class Rebuild:
     def _fold(self, number: int, spans: Mapping[str, Span], newest: int, counted: Counted) -> dict[bytes, bytes]:
         """Return every customer of a partition at the end of the spans, as bytes."""
         program, reference = self._program, self._reference
-        known = self._profiled(number, spans)
+        known = self._profiled(number, spans, counted)
         states = self._history.fold(program, number, spans, newest, known, counted)
         clock = max(newest, counted.decided_until)
         revisions = self._revisions(number, clock)
@@ -179,13 +180,19 @@ class Rebuild:
             states[key] = customer.to_bytes()
         return states
 
-    def _profiled(self, number: int, spans: Mapping[str, Span]) -> frozenset[bytes]:
-        """Return the customers who have a profile; the others were erased, or nobody may write to them."""
+    def _profiled(self, number: int, spans: Mapping[str, Span], counted: Counted) -> frozenset[bytes]:
+        """Return the customers who have a profile; the others were erased, or nobody may write to them.
+
+        A tombstone says no time of its own; of those that came back since, it is about when it was written.
+        """
         topic = self._topics.profiles
         last: dict[bytes, bool] = {}
         for record in self._history.read(topic, number, spans[topic.name]):
             if record.key is not None:
                 last[record.key] = record.value is not None
+                if record.value is None:
+                    counted.erased[record.key] = record.timestamp
+        counted.slots_left.update((key, -FOREVER) for key, there in last.items() if not there)
         return frozenset(key for key, there in last.items() if there)
 
     def _revisions(self, number: int, clock: int) -> dict[str, int]:

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orchestrator.events import FOREVER
 from orchestrator.runtime.clock import now_ms
-from orchestrator.runtime.erased_slots import SLOT_KEY
+from orchestrator.runtime.erasures import ERASURE_KEY
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.patience import Patience, ask_ends
 from orchestrator.runtime.state_store import META_KEY, Batch, Meta, StateStore, meta_from_bytes, unpack
@@ -173,8 +173,8 @@ class Restorer:
             restoring.meta = meta_from_bytes(value)
             restoring.meta.as_of = as_of
             return
-        if key.startswith(SLOT_KEY):
-            restoring.batch.put_slot(key[len(SLOT_KEY) :], value)
+        if key.startswith(ERASURE_KEY):
+            restoring.batch.put_erasure(key[len(ERASURE_KEY) :], value)
             return
         due_before = restoring.pending.get(key)
         if due_before is None:

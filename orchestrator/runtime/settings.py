@@ -320,8 +320,8 @@ SETTINGS: tuple[Setting, ...] = (
         "secret",
         Secret,
         "",
-        "Hides of whom the end of a running campaign is kept after an erasure. The same for all workers of the group; "
-        "changing it forgets these ends.",
+        "Hides of whom an erasure is remembered, and the end of the campaign that ran. The same for all workers of the "
+        "group; changing it forgets both.",
         secret=True,
     ),
     Setting("ERASURE_SALT_FILE", "file", _file, "", "A file with that salt, instead of ERASURE_SALT; such as a mount."),

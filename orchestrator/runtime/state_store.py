@@ -5,7 +5,7 @@ after a crash it is a commit that Kafka has, only perhaps not the last. The tail
 The write-ahead log is off, which is safe because everything shares one column family and the changelog is the log.
 
 Rows: `c` + customer -> due instant and state; `t` + due instant + customer -> nothing; `m` -> the meta record;
-`s` + hash -> until when the slot of somebody who was erased is held.
+`s` + hash -> what is kept of somebody who was erased.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from orchestrator.runtime.errors import OperatorError
 
 log = logging.getLogger("orchestrator.state")
 
-_CUSTOMER, _TIMER, _META, _SLOT = b"c", b"t", b"m", b"s"
+_CUSTOMER, _TIMER, _META, _ERASED = b"c", b"t", b"m", b"s"
 _DUE = struct.Struct(">q")
 
 _DAMAGED = "DAMAGED"
@@ -165,12 +165,12 @@ class StateStore:
             cursor.next()
         self._check(cursor)
 
-    def slots(self) -> list[tuple[bytes, bytes]]:
-        """Return what is kept of erased customers: hashes and packed ends."""
+    def erasures(self) -> list[tuple[bytes, bytes]]:
+        """Return what is kept of erased customers: hashes and packed instants."""
         rows: list[tuple[bytes, bytes]] = []
         cursor = self._db.iter(ReadOptions())
-        cursor.seek(_SLOT)
-        while cursor.valid() and cursor.key()[:1] == _SLOT:
+        cursor.seek(_ERASED)
+        while cursor.valid() and cursor.key()[:1] == _ERASED:
             rows.append((cursor.key()[1:], cursor.value()))
             cursor.next()
         self._check(cursor)
@@ -254,12 +254,12 @@ class Batch:
         if due != FOREVER:
             self.changes.put(_TIMER + _DUE.pack(max(due, 0)) + customer, b"")
 
-    def put_slot(self, name: bytes, data: bytes | None) -> None:
-        """Keep until when the slot of somebody erased is held, or forget it."""
+    def put_erasure(self, name: bytes, data: bytes | None) -> None:
+        """Keep what is kept of somebody erased, or forget it."""
         if data is None:
-            self.changes.delete(_SLOT + name)
+            self.changes.delete(_ERASED + name)
         else:
-            self.changes.put(_SLOT + name, data)
+            self.changes.put(_ERASED + name, data)
 
     def put_meta(self, meta: Meta) -> None:
         """Keep the meta record."""

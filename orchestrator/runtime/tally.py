@@ -55,6 +55,7 @@ class Tally:
     events: int = 0
     irrelevant: int = 0
     duplicates: int = 0
+    erased_events: int = 0
     late: dict[tuple[str, str], int] = field(default_factory=dict)
     dead_letters: dict[str, int] = field(default_factory=dict)
     decisions: dict[str, int] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.definitions.catalogue import CATALOGUE, Catalogue, EventType
 from orchestrator.definitions.nodes import did_you_mean
+from orchestrator.events import DAY, FOREVER
 from orchestrator.runtime.errors import USAGE, OperatorError
 
 SINGLE_ROLES = ("profiles", "clock", "triggers", "decisions", "outcomes", "active", "dead_letters", "changelog")
@@ -14,6 +15,9 @@ ROLES = ("input", "reference", *SINGLE_ROLES)
 
 _DELETE_RETENTION = 86_400_000
 """How long Kafka keeps the tombstones of a compacted topic that does not say, milliseconds."""
+
+LONGEST_RETENTION = 730 * DAY
+"""For how long an input counts as holding an event that it keeps for longer, for ever, or as long as brokers say."""
 
 # How many of a unit make a second.
 TIME_UNITS: Mapping[str, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -178,6 +182,11 @@ class Topics:
         return retained - retained // 10
 
     @property
+    def retention(self) -> int:
+        """For how long an input may hold an event, milliseconds; LONGEST_RETENTION at most."""
+        return min(LONGEST_RETENTION, max((_retention(topic) for topic in self.inputs), default=LONGEST_RETENTION))
+
+    @property
     def co_partitioned(self) -> tuple[Topic, ...]:
         """The topics that share key, partition count and partitioner."""
         return tuple(topic for topic in self.all if topic.co_partitioned)
@@ -203,3 +212,9 @@ class Topics:
             for topic in self.all
         )
         return Topics(changed, self.prefix)
+
+
+def _retention(topic: Topic) -> int:
+    """Return for how long a topic holds a record, FOREVER where it is not told or never deleted."""
+    told = int(topic.config.get("retention.ms", -1))
+    return FOREVER if told < 0 or "delete" not in topic.config.get("cleanup.policy", "delete") else told

@@ -30,6 +30,7 @@ TOPICS = load_topics(ROOT / "topics.yaml", ROOT / "schemas").with_partitions(1, 
 CODEC = Codec(FileRegistry(ROOT / "schemas"))
 MAX_SKEW = 300_000
 MAX_RECORD_BYTES = 1 << 20
+RETENTION = 86_400_000
 BEGINNING = -(2**62)
 
 CLICKSTREAM, PURCHASES, PROFILES = "clickstream", "purchases", "customer-profiles"
@@ -163,7 +164,9 @@ class Bench:
 
     def _partition(self, meta: Meta, cache_bytes: int, live: bool) -> Partition:
         outbox = Outbox(TOPICS, CODEC, self.sent)
-        deciding = Deciding(self.programs, self.reference, intake(), outbox, None, records_barriers=live)
+        deciding = Deciding(
+            self.programs, self.reference, intake(), outbox, None, records_barriers=live, retention=RETENTION
+        )
         inbox = Inbox(meta.positions, step_records=5_000, may_cut=live)
         return Partition(0, self.store, meta, inbox, deciding, self.tally, cache_bytes)
 

@@ -15,7 +15,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from orchestrator.events import FOREVER
 from orchestrator.runtime.embedded_broker import EmbeddedBroker
-from orchestrator.runtime.erased_slots import SLOT_KEY
+from orchestrator.runtime.erasures import ERASURE_KEY
 from orchestrator.runtime.restore import Restorer
 from orchestrator.runtime.state_store import META_KEY, Meta, StateStore, Stored, meta_to_bytes, pack
 
@@ -62,7 +62,7 @@ class Changelog:
     def keep_slot(self, name: bytes, end: bytes | None) -> None:
         """Write until when the slot of somebody erased is held, None for no longer."""
         self._producer.begin_transaction()
-        self._producer.produce(self.name, end, SLOT_KEY + name, 0)
+        self._producer.produce(self.name, end, ERASURE_KEY + name, 0)
         self._producer.commit_transaction(20)
 
     def end(self, partition: int = 0) -> int:
@@ -142,7 +142,7 @@ def test_what_is_kept_of_erased_customers_is_restored(changelog: Changelog, rest
     restorer.begin(0, store)
     restored(restorer, 0)
 
-    assert store.slots() == [(b"one", b"12345678")]
+    assert store.erasures() == [(b"one", b"12345678")]
     assert content(store) == {b"ana": (5, b"a1")}
     store.close()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.definitions.nodes import Problems
+from orchestrator.events import DAY
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.topics import Always, EventMapping, Topics, load, parse_topics, schema_fields
 
@@ -148,6 +149,28 @@ def test_a_list_of_cleanup_policies_is_one_value() -> None:
 
     assert topics is not None
     assert topics.by_name("purchases").config["cleanup.policy"] == "compact,delete"
+
+
+@pytest.mark.parametrize(
+    ("policy", "days"),
+    [
+        ("cleanup.policy: delete, retention.ms: 400d", 400),
+        ("cleanup.policy: delete, retention.ms: 20d", 90),
+        ("cleanup.policy: delete, retention.ms: 2000d", 730),
+        ("cleanup.policy: delete, retention.ms: -1", 730),
+        ("cleanup.policy: delete", 730),
+        ("cleanup.policy: compact, retention.ms: 1d", 730),
+    ],
+)
+def test_an_erasure_is_remembered_for_as_long_as_any_input_may_hold_an_event(policy: str, days: int) -> None:
+    """The longest retention counts; who keeps events for ever is trusted to send none that is two years old."""
+    text = (ROOT / "topics.yaml").read_text(encoding="utf-8")
+    assert text.count("cleanup.policy: delete, retention.ms: 400d") == 1
+
+    topics = parse_topics(text.replace("cleanup.policy: delete, retention.ms: 400d", policy), "t.yaml", Problems())
+
+    assert topics is not None
+    assert topics.retention == days * DAY
 
 
 def test_a_prefix_is_put_before_every_name(shipped: Topics) -> None:

@@ -56,6 +56,7 @@ class Report:
             f"{counts['processes']:,} processes, {counts['generations']:,} generations, {counts['fenced']:,} fenced, "
             f"{counts['restarts']:,} ended by themselves after a fault",
             f"{counts['slots left']:,} erased customers whose slot is held, {counts['inherited']:,} came back to one",
+            f"{counts['erasures']:,} erasures remembered, {counts['erased events']:,} older events came after them",
             f"{sum(self.faults.values()):,} faults:",
         ]
         by_kind: dict[str, Counter[str]] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orchestrator.audit import Located, audit
-from orchestrator.runtime.erased_slots import SLOT_KEY, ErasedSlots
+from orchestrator.runtime.erasures import ERASURE_KEY, Erasures, unpack_erasures
 from orchestrator.runtime.intake import sources_of
 from orchestrator.runtime.state_store import META_KEY, Meta, StateStore, meta_from_bytes, unpack
 from tests.simulator.disk import SimulatedStore
@@ -55,6 +55,7 @@ class _Checks:
             count for output, count in expected.outputs.items() if output[0] == topics().triggers.name
         )
         self._run.counts["inherited"] = expected.inherited
+        self._run.counts["erased events"] = expected.dropped
         self._run.counts["records"] = expected.records
         return self._found
 
@@ -115,7 +116,7 @@ class _Checks:
                 if entry.key == META_KEY:
                     assert entry.value is not None
                     meta, ends = meta_from_bytes(entry.value), entry.offset
-                elif entry.key.startswith(SLOT_KEY):
+                elif entry.key.startswith(ERASURE_KEY):
                     slots[entry.key] = entry.value or b""
                 elif entry.value is None:
                     fold.pop(entry.key, None)
@@ -126,18 +127,23 @@ class _Checks:
             wanted = {key: state for (of, key), state in expected.states.items() if of == number}
             if known != wanted and _decoded(known) != _decoded(wanted):
                 self._found.append(f"state: the changelog of partition {number} is not what the inputs make of it")
-            self._slots(number, slots, expected)
+            self._erasures(number, slots, expected)
             self._volumes(number, fold, slots, meta, ends)
 
-    def _slots(self, number: int, rows: dict[bytes, bytes], expected: Expected) -> None:
-        """Compare what is kept of erased customers; what no late event reaches may still be there until a commit."""
-        wanted = ErasedSlots(ERASURE_SALT, {})
-        for key, until in expected.slots_left[number].items():
-            wanted.keep(key, until)
-        kept = {key[len(SLOT_KEY) :]: value for key, value in rows.items() if value}
-        if any(kept.get(name) != end for name, end in wanted.changes()):
+    def _erasures(self, number: int, rows: dict[bytes, bytes], expected: Expected) -> None:
+        """Compare what is kept of erased customers; the end of a slot may stay when no late event reaches it."""
+        kept = Erasures(
+            ERASURE_SALT,
+            unpack_erasures((key[len(ERASURE_KEY) :], value) for key, value in rows.items() if value),
+            topics().retention,
+        )
+        erased_at, slots_left = expected.erased_at[number], expected.slots_left[number]
+        if any(kept.erased_at(key) != at for key, at in erased_at.items()):
+            self._found.append(f"state: an erasure is not remembered in the changelog of partition {number}")
+        if any(kept.inherit(key) != until for key, until in slots_left.items()):
             self._found.append(f"state: a slot of somebody erased is not held in the changelog of partition {number}")
-        self._run.counts["slots left"] += len(kept)
+        self._run.counts["erasures"] += len(erased_at)
+        self._run.counts["slots left"] += len(slots_left)
 
     def _volumes(
         self, number: int, fold: dict[bytes, bytes], slots: dict[bytes, bytes], meta: Meta | None, ends: int
@@ -155,7 +161,7 @@ class _Checks:
             customers = dict(store.customers())
             if customers != {key: unpack(value) for key, value in fold.items()}:
                 self._found.append(f"store: the volume of {worker.name} is not the changelog's fold in {number}")
-            if {SLOT_KEY + name: data for name, data in store.slots()} != {k: v for k, v in slots.items() if v}:
+            if {ERASURE_KEY + name: data for name, data in store.erasures()} != {k: v for k, v in slots.items() if v}:
                 self._found.append(f"store: the slots of erased customers in {worker.name} are not those of {number}")
             due = sorted((stored.due, key) for key, stored in customers.items() if stored.due < 2**62)
             if StateStore.due(store, 0) != due:

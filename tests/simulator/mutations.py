@@ -21,7 +21,7 @@ from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 
 from orchestrator.events import FOREVER
 from orchestrator.runtime.barriers import LiveBarriers
-from orchestrator.runtime.erased_slots import ErasedSlots
+from orchestrator.runtime.erasures import Erasures
 from orchestrator.runtime.inbox import Inbox
 from orchestrator.runtime.loop import Loop
 from orchestrator.runtime.partition import Partition
@@ -121,7 +121,12 @@ def _written_before_commit() -> Sequence[Replacement]:
 
 
 def _slots_not_kept() -> Sequence[Replacement]:
-    return [(ErasedSlots, "keep", lambda *_: None)]
+    original = Erasures.keep
+    return [(Erasures, "keep", lambda self, customer, at, _until: original(self, customer, at))]
+
+
+def _taken_after_erasure() -> Sequence[Replacement]:
+    return [(Partition, "_since_erasure", lambda _self, _key, events: events)]
 
 
 def _end_before_committed() -> Sequence[Replacement]:
@@ -435,7 +440,12 @@ MUTATIONS = (
     Mutation("commit in doubt taken for done", "in doubt: a new process finds out", _taken_for_done),
     Mutation("commit in doubt taken for failed", "in doubt: a new process finds out", _taken_for_failed),
     Mutation(
-        "nothing kept of erased customers", "the end of a window outlives its customer's erasure", _slots_not_kept
+        "slots of erased customers not kept", "the end of a window outlives its customer's erasure", _slots_not_kept
+    ),
+    Mutation(
+        "events of erased customers are taken",
+        "a lagging topic does not bring an erased customer back",
+        _taken_after_erasure,
     ),
     Mutation("sweep ignores staged writes", "a sweep sees what the same transaction wrote", _sweep_ignores_staged),
     Mutation("sweep cursor too far after a restore", "the sweep goes on from the last commit", _sweep_from_now),

@@ -41,7 +41,11 @@ class Expected:
         """Partition, due instant and the barrier that came to it, of every timer that a barrier moved."""
         self.slots_left: dict[int, dict[bytes, int]] = {}
         """By partition, until when the slots of erased customers are held."""
+        self.erased_at: dict[int, dict[bytes, int]] = {}
+        """By partition, when customers were erased last."""
         self.inherited = 0
+        self.dropped = 0
+        """Events from before their customer's erasure."""
         self.next_due: dict[int, int] = {}
         self.records = 0
 
@@ -69,6 +73,7 @@ class _Oracle:
         self._max_lag = max_lag
         self._customers: dict[bytes, Customer] = {}
         self._slots_left: dict[bytes, int] = {}
+        self._erased_at: dict[bytes, int] = {}
         self._clock = -FOREVER
         self._logs = {topic.name: kafka.logs[topic.name, number] for topic in sources_of(topics())}
         self._positions = dict.fromkeys(self._logs, 0)
@@ -85,6 +90,7 @@ class _Oracle:
             self._step(barrier)
         self._forget_slots()
         self._found.slots_left[self._number] = self._slots_left
+        self._found.erased_at[self._number] = self._erased_at
         for key, customer in self._customers.items():
             state = customer.to_bytes()
             if state != NOBODY:
@@ -103,10 +109,15 @@ class _Oracle:
                     by_customer[key] = []
                 self._found.overdue.append((self._number, customer.next_due, clock))
         for key, events in by_customer.items():
-            customer = self._customers.setdefault(key, Customer())
+            customer = self._customers.get(key, Customer())
             events.sort(key=Event.order)
+            told = len(events)
             events = self._erased(key, customer, events)
-            customer = self._customers[key]
+            customer = self._customers.get(key, customer)
+            events = self._since_erasure(key, events)
+            if told and not events and customer.next_due > clock:
+                continue
+            self._customers[key] = customer
             if events and key in self._slots_left:
                 inherit_slot(program(), customer, self._slots_left.pop(key))
                 self._found.inherited += 1
@@ -158,9 +169,19 @@ class _Oracle:
         last = places[-1]
         self._outbox.erase(self._number, key, [window.decision_id for window in customer.closed])
         self._customers[key] = Customer()
+        self._erased_at[key] = events[last].time
         ends = [window.end for window in (*customer.closed, customer.window) if window is not None]
         if ends:
             self._slots_left[key] = max(ends)
             self._forget_slots()
         newer = [one for one in events[:last] if one.name == PROFILE and one.offset > events[last].offset]
         return [*newer, *events[last + 1 :]]
+
+    def _since_erasure(self, key: bytes, events: list[Event]) -> list[Event]:
+        """Return the events but those that a lagging topic still had of somebody erased."""
+        erased_at = self._erased_at.get(key)
+        if erased_at is None:
+            return events
+        since = [one for one in events if one.name == PROFILE or one.time > erased_at]
+        self._found.dropped += len(events) - len(since)
+        return since

@@ -215,6 +215,7 @@ class Worker(Process):
             MAX_LAG if live else None,
             records_barriers=live,
             erasure_salt=ERASURE_SALT,
+            retention=declared.retention,
         )
         as_consumer: Any = self.consumer
         as_producer: Any = producer
