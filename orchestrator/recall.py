@@ -109,8 +109,8 @@ def hand_over(
 def count_use(program: Program, quotas: Quotas, decision: Decision) -> None:
     """Count what one of our own decisions used of a cap that customers share."""
     campaign = program.campaigns.get(decision.campaign or "")
-    if campaign is None or campaign.cap is None or decision.arm != "treatment":
-        return
+    if campaign is None or campaign.cap is None or decision.kind != "choice" or decision.arm != "treatment":
+        return  # of a series the first message counts
     for candidate in decision.candidates:
         if candidate.reason == Reason.CHOSEN:
             quotas.use(campaign.name, candidate.moment_key, decision.decided_at)

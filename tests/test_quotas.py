@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import quotas
-from orchestrator.arbitration.campaign import SharedCap
+from orchestrator.arbitration.campaign import Send, SeriesStep, SharedCap
 from orchestrator.customer import Customer
 from orchestrator.engine import advance
 from orchestrator.events import DAY, HOUR, MINUTE
@@ -194,3 +194,29 @@ def test_without_anybody_who_counts_nothing_goes_out() -> None:
     effects = advance(compiled, REFERENCE, ANA, Customer(), seen, instant("10:00"))
 
     assert [candidate.saw for candidate in effects.decisions[0].candidates] == ["nobody counts"]
+
+
+def test_of_a_series_only_the_first_message_counts() -> None:
+    """Later steps neither use the cap nor wait for it, and a rebuild counts the same."""
+    later = SeriesStep("later", Send("email", "later"), HOUR)
+    series = replace(
+        campaign("series", "looked", window=3 * DAY),
+        cap=SharedCap(2, 2 * DAY),
+        series=(SeriesStep("first", Send("email", "first")), later),
+    )
+    compiled = program(moments=[LOOKED], campaigns=[series], rules=policy())
+    simulated = simulation(compiled, known=False)
+    for who in ("a", "b", "c"):
+        simulated.feed(profile(customer=who), event("product.viewed", "09:00", customer=who, sku="S1"))
+    simulated.advance(instant("20:00"))
+
+    sent = [(one.customer_id, one.step) for one in simulated.triggers]
+    refused = {one.customer_id for one in simulated.decisions if one.reason == "sku_cap"}
+    again = Quotas()
+    for decision in simulated.decisions:
+        count_use(compiled, again, decision)
+
+    assert sorted(sent) == [("a", "first"), ("a", "later"), ("b", "first"), ("b", "later")]
+    assert refused == {"c"}
+    assert again.uses == simulated.quotas.uses
+    assert again.count == 2

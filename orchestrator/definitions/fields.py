@@ -480,7 +480,8 @@ _CAMPAIGNS = (
               "{ objective: margin, for: 3d, guard: [unsubscribe] }", required=True, kind="measure", spared=_EXEMPT),
         Field("control", "percentage", "The share who get nothing, so that the rest can be compared with them.",
               "{ start: 15%, floor: 5% }", required=True, kind="control", low="1%", high="90%", spared=_EXEMPT),
-        Field("cap", "object", "At most so many messages about one product, to all customers together.",
+        Field("cap", "object", "At most so many messages about one product, to all customers together; of a series the "
+              "first counts.",
               "{ total: 200, per: sku, over: 1h }", kind="shared_cap"),
         Field("on_change", "choice", "What becomes of a running campaign when its definition is changed: its window "
               "ends as it was decided, and the steps of a series follow the change, or go on as they were (pin).",

@@ -8,7 +8,7 @@ from orchestrator.definitions.catalogue import Catalogue
 from orchestrator.definitions.expressions import ANY
 from orchestrator.definitions.features import check_carried
 from orchestrator.definitions.nodes import Problems, did_you_mean
-from orchestrator.definitions.records import NOT_YET, Record, Word
+from orchestrator.definitions.records import Record, Word
 from orchestrator.moments.rules import EventMatch
 
 
@@ -25,8 +25,6 @@ class SeriesBuilder:
         steps = record.records("series")
         if steps and "send" in record.places:
             self.problems.error(record.at("send"), "E013", "only one of 'send' and 'series' can be set for a campaign")
-        if steps and "cap" in record.places:
-            self.problems.error(record.at("cap"), NOT_YET, "not supported yet: 'cap' together with 'series'")
         measure = record.get("measure", Record)
         window = None if measure is None else measure.get("for", int)
         names: list[str] = []
