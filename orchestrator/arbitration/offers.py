@@ -10,8 +10,6 @@ from orchestrator.arbitration.campaign import Offer
 from orchestrator.conditions import View
 from orchestrator.records import Check
 
-NO_OFFER = "none"
-
 
 def choose_offer(offer: Offer, view: View) -> tuple[str | None, tuple[Check, ...]]:
     """Return the offer that goes with a message, None when no one may have any, and what was seen of each."""

@@ -69,14 +69,6 @@ def path(points: Sequence[tuple[float, float]], class_: str, hint: str = "") -> 
     return tag("polyline", *_hint(hint), points=" ".join(f"{_text(x)},{_text(y)}" for x, y in points), class_=class_)
 
 
-def hatch(name: str, class_: str) -> str:
-    """Return a pattern of slanted lines, for `fill: url(#name)`."""
-    stripe = line(0, 0, 0, 5, class_)
-    return tag(
-        "pattern", stripe, id=name, width=5, height=5, patternUnits="userSpaceOnUse", patternTransform="rotate(45)"
-    )
-
-
 class Scale:
     """From values to places on a line."""
 

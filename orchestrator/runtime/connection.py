@@ -56,13 +56,8 @@ def client_config(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def check_broker(settings: Settings, timeout: float = 8.0) -> None:
-    """Return once a broker has answered, or raise an OperatorError that says what to do, within the seconds given."""
-    connect(settings, timeout)
-
-
 def connect(settings: Settings, timeout: float = 8.0) -> AdminClient:
-    """Return an admin client to which a broker has answered, or raise an OperatorError, within the seconds given."""
+    """Return an admin client whose broker has answered; in the seconds given, or an OperatorError says what to do."""
     errors: list[KafkaError] = []
     config = {**client_config(settings), "error_cb": errors.append}
     try:

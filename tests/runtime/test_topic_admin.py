@@ -17,7 +17,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # it does not list its exports
 
 from orchestrator.runtime import topic_admin
-from orchestrator.runtime.connection import check_broker, client_config, connect
+from orchestrator.runtime.connection import client_config, connect
 from orchestrator.runtime.embedded_broker import EmbeddedBroker, free_ports
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.settings import Settings, load
@@ -293,7 +293,7 @@ def test_something_that_is_no_broker_is_given_up() -> None:
         began = time.monotonic()
 
         with pytest.raises(OperatorError, match="check the address and ORCHESTRATOR_SECURITY_PROTOCOL"):
-            check_broker(settings_for(f"127.0.0.1:{listener.getsockname()[1]}"), timeout=2.0)
+            connect(settings_for(f"127.0.0.1:{listener.getsockname()[1]}"), timeout=2.0)
 
         assert time.monotonic() - began < 4
 
@@ -301,7 +301,7 @@ def test_something_that_is_no_broker_is_given_up() -> None:
 def test_an_unknown_host_is_named() -> None:
     """The address is wrong, not the network."""
     with pytest.raises(OperatorError, match=r"no-such-host\.invalid"):
-        check_broker(settings_for("no-such-host.invalid:9092"), timeout=2.0)
+        connect(settings_for("no-such-host.invalid:9092"), timeout=2.0)
 
 
 def test_every_client_reaches_brokers_the_same_way() -> None:
@@ -384,7 +384,7 @@ def test_a_user_without_rights_is_told_which_ones_to_ask_for(guarded: str) -> No
 def test_speaking_plaintext_to_a_listener_that_wants_a_password_is_given_up(guarded: str) -> None:
     """The broker only hangs up; the line names the setting that would explain it."""
     with pytest.raises(OperatorError, match="check the address and ORCHESTRATOR_SECURITY_PROTOCOL"):
-        check_broker(settings_for(guarded), timeout=3.0)
+        connect(settings_for(guarded), timeout=3.0)
 
 
 @pytest.mark.kafka
@@ -393,6 +393,6 @@ def test_speaking_tls_to_a_plaintext_listener_is_recognised(kafka: KafkaBroker) 
     began = time.monotonic()
 
     with pytest.raises(OperatorError, match=r"no TLS with .* check ORCHESTRATOR_SECURITY_PROTOCOL"):
-        check_broker(settings_for(kafka.bootstrap, ORCHESTRATOR_SECURITY_PROTOCOL="ssl"))
+        connect(settings_for(kafka.bootstrap, ORCHESTRATOR_SECURITY_PROTOCOL="ssl"))
 
     assert time.monotonic() - began < 6
