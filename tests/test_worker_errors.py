@@ -16,7 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 from orchestrator.runtime.embedded_broker import LOOPBACK, EmbeddedBroker, free_ports
 from orchestrator.runtime.state_store import StateStore
 from tests.kafka.broker import KafkaBroker, Member
-from tests.runtime.messages import CLICKSTREAM, PROFILES, item_added, profile
+from tests.runtime.messages import CLICKSTREAM, PROFILES, TOPICS, item_added, profile
 from tests.runtime.streams import RETAIL, Stream
 from tests.runtime.test_state_store import fill, garble, mounted
 from tests.runtime.worker_process import EngineProcess
@@ -139,7 +139,7 @@ def test_missing_topics_are_listed(embedded: EmbeddedBroker, environment: dict[s
 
     assert (code, line) == (1, "orchestrator: the topics are not as topics.yaml declares them:")
     assert details[0] == "nobody-made-these-clickstream is missing: run 'orchestrator topics apply'"
-    assert len(details) == 12
+    assert len(details) == len(TOPICS)
 
 
 @pytest.mark.broker
