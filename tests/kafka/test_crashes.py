@@ -115,7 +115,8 @@ def altered(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
         yield at, topic, key, record
         if topic == "clickstream" and number % 200 == 0:
             tomorrow = record["event_time"] + DAY
-            yield at, topic, key, {**record, "event_id": f"stray-{number}", "event_time": tomorrow}
+            stray = {"event_id": f"stray-{number}", "event": "cart.item_added", "event_time": tomorrow}
+            yield at, topic, key, {**record, **stray}
 
 
 def test_the_undisturbed_run_has_everything_to_compare(stage: Stage) -> None:
