@@ -21,7 +21,7 @@ demo: $(STAMP) ## Run the whole product here: embedded broker, real purchases, l
 
 test: $(STAMP) ## Run all tests, on Apache Kafka too where Java and Maven are here
 	@if command -v java >/dev/null && command -v mvn >/dev/null; then $(PY) -m tests.kafka.broker || true; fi
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: $(STAMP) ## Run the tests that need no broker
 	@$(PY) -m pytest -m 'not kafka and not broker' $(ARGS)

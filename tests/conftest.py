@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.runtime.embedded_broker import EmbeddedBroker, embedded_broker_unavailable
 from tests.kafka.broker import KafkaBroker, kafka_unavailable
+from tests.measured import measured
 
 REQUIRED = "ORCHESTRATOR_REQUIRE_BROKERS"
 """Set to anything, as CI does, it turns a broker that cannot be had from a skip into a failure."""
@@ -22,6 +23,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         names = {mark.name for mark in item.iter_markers()} | set(getattr(item, "fixturenames", ()))
         if names & REAL_PROCESSES:
             item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests measured."""
+    lines = list(measured(report for reports in terminalreporter.stats.values() for report in reports))
+    if lines:
+        terminalreporter.section("measured")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,7 @@ from orchestrator.runtime.topics import load
 from tests.builders import trigger
 from tests.kafka.broker import KafkaBroker
 from tests.mail_provider import CALLS
+from tests.measured import MEASURED
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = ROOT / "examples" / "sender.py"
@@ -579,7 +580,8 @@ def test_a_sender_killed_20_times_handles_every_committed_trigger_once(
     by_state = Counter(state.values())
     redelivered = sum(deliveries for _, deliveries in rows.values()) - sum(feed.written.values())
     print(
-        f"\n{KILLS} kills in {time.monotonic() - started:.0f} s: {len(rows)} triggers and retractions committed, "
+        f"{MEASURED}"
+        f"{KILLS} kills in {time.monotonic() - started:.0f} s: {len(rows)} triggers and retractions committed, "
         f"{feed.aborted} aborted, {sum(feed.written.values()) - len(rows)} written twice, "
         f"{redelivered} delivered again; {dict(by_state)}; {sum(calls.values())} calls for {len(calls)} messages, "
         f"{sum(count - 1 for count in calls.values())} repeated under the same key; {len(reports)} sends reported"

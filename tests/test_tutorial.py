@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from orchestrator.cli import main
 from orchestrator.cli.init import starter
+from tests.measured import MEASURED
 from tests.test_marketers_page import PAGE, pack
 
 TEN_MINUTES = 600
@@ -43,7 +44,7 @@ def test_the_tutorial_works_as_it_is_written(tmp_path: Path) -> None:
         said[command] = ended.stdout
     seconds = time.monotonic() - began
 
-    print(f"the tutorial's {len(said)} commands took {seconds:.0f} s")
+    print(f"{MEASURED}the tutorial's {len(said)} commands took {seconds:.0f} s")
     assert seconds < TEN_MINUTES
     assert json.loads((tmp_path / "last-quarter" / "result.json").read_text())["triggers"]["sent"] > 0
     assert "<svg" in (tmp_path / "last-quarter" / "report.html").read_text()

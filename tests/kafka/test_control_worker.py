@@ -27,6 +27,7 @@ from orchestrator.runtime.settings import Settings, load
 from orchestrator.runtime.topic import Topic
 from orchestrator.runtime.topic_admin import apply
 from tests.kafka.broker import KafkaBroker
+from tests.measured import MEASURED
 
 pytestmark = pytest.mark.kafka
 
@@ -258,8 +259,8 @@ def test_the_audit_follows_committed_records_over_restarts(environment: dict[str
     assert killed["violations"] == broken["violations"]
     assert (killed["decisions"], killed["triggers"]) == (8, 6)
     assert after_stop == 0  # the markers of transactions did not keep the worker from committing
-    print(f"ready in {ready:.1f} s, stopped in {stopped:.1f} s, restarted in {restarted:.1f} s")
-    print(f"after the kill {after_kill} records were delivered again")
+    print(f"{MEASURED}ready in {ready:.1f} s, stopped in {stopped:.1f} s, restarted in {restarted:.1f} s")
+    print(f"{MEASURED}after the kill {after_kill} records were delivered again")
 
 
 def test_two_instances_share_the_customers_and_say_whose_they_are(environment: dict[str, str], tmp_path: Path) -> None:

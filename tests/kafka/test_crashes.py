@@ -18,6 +18,7 @@ from orchestrator.demo.world import World
 from orchestrator.events import DAY, MINUTE
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.workers import Outputs, Run, Worker, differences, wait_for
+from tests.measured import MEASURED
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -92,9 +93,7 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(
-    kafka: KafkaBroker, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Stage]:
+def stage(kafka: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Replay the stream once, let one undisturbed worker decide it, and tell at the end what was counted."""
     stage = Stage(kafka, tmp_path_factory.mktemp("crashes"))
     try:
@@ -102,9 +101,7 @@ def stage(
         yield stage
     finally:
         stage.close()
-    reporter = request.config.pluginmanager.getplugin("terminalreporter")
-    if reporter is not None:
-        reporter.write_line(f"\n{stage}")
+    print(f"{MEASURED}{stage}")
 
 
 def altered(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:

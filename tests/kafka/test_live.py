@@ -22,6 +22,7 @@ from orchestrator.runtime.state_store import StateStore
 from orchestrator.runtime.topic_reader import topic_spans
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.workers import Run, Worker, wait_for
+from tests.measured import MEASURED
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
@@ -199,7 +200,7 @@ def test_an_abandoned_cart_triggers_in_time_and_a_bought_one_never(live: Live) -
     assert all(len(span) == 0 for span in spans.values())
     assert all(live.why(customer) in ([], ["cancelled"]) for customer in bought)
     assert all(live.triggers(customer) == [] for customer in bought)
-    print(f"decided and read {late:.2f} s after it was due, with a commit every 200 ms")
+    print(f"{MEASURED}decided and read {late:.2f} s after it was due, with a commit every 200 ms")
 
 
 def test_an_open_transaction_upstream_holds_time_back(live: Live) -> None:
@@ -237,7 +238,7 @@ def test_a_killed_worker_is_succeeded_within_seconds(live: Live) -> None:
     took = time.monotonic() - started
 
     assert took < 8
-    print(f"after SIGKILL the successor committed {took:.2f} s after it was started")
+    print(f"{MEASURED}after SIGKILL the successor committed {took:.2f} s after it was started")
 
 
 def test_sigterm_commits_what_was_decided_and_exits_with_zero(live: Live) -> None:
@@ -261,7 +262,7 @@ def test_sigterm_commits_what_was_decided_and_exits_with_zero(live: Live) -> Non
         (changelog,) = live.run.topics.by_role("changelog")
         left = topic_spans(live.run.client, changelog.name)[number].end - meta.changelog
         assert left <= 1  # the marker of the last transaction, which no record shows
-    print(f"SIGTERM: exit 0 after {took:.2f} s")
+    print(f"{MEASURED}SIGTERM: exit 0 after {took:.2f} s")
 
 
 def test_a_replay_of_the_barriers_used_decides_the_same(live: Live) -> None:
@@ -314,4 +315,4 @@ def test_a_double_fences_the_first_which_says_so_and_exits(live: Live, static: s
     assert len(lines) == 1
     assert "ORCHESTRATOR_ORDINAL" in lines[0]
     assert second.stop() == 0
-    print(f"fenced and gone {took:.1f} s after the double was started, its back-off included")
+    print(f"{MEASURED}fenced and gone {took:.1f} s after the double was started, its back-off included")

@@ -16,6 +16,7 @@ from orchestrator.runtime.published import read_all
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.test_live import DEFINITIONS, MINUTE, SOON, Shop
 from tests.kafka.workers import Run, wait_for
+from tests.measured import MEASURED
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -97,7 +98,7 @@ def test_three_workers_change_over_and_back_at_the_same_instant(kafka: KafkaBrok
         assert one["definitions_version"] == in_force.version, (one, [had.effective_from for had in published])
         assert one["campaign"] == ("second" if in_force is published[1] else "first")
         per_version[one["campaign"]] += 1
-    print(f"changeover under load: {len(filled)} carts, {dict(per_version)}, versions {len(published)}")
+    print(f"{MEASURED}changeover under load: {len(filled)} carts, {dict(per_version)}, versions {len(published)}")
     assert len(published) == 3
     assert published[0].version == published[2].version
     assert per_version["first"] > 0

@@ -13,6 +13,7 @@ from orchestrator.runtime.clock import now_ms
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.test_live import DEFINITIONS, MINUTE, SOON, Shop
 from tests.kafka.workers import Run, Worker, wait_for
+from tests.measured import MEASURED
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -78,7 +79,8 @@ def test_a_rolling_restart_of_static_members_changes_no_generation(kafka: KafkaB
         assert run.audit().violations == ()
         told = ", ".join(f"{gap:.1f}" for gap in gaps)
         print(
-            f"\nrolling restart of {len(WORKERS)} static members: generation {before} before and {after} after; 0 of "
+            f"{MEASURED}"
+            f"rolling restart of {len(WORKERS)} static members: generation {before} before and {after} after; 0 of "
             f"{len(everybody)} decisions lost, 0 repeated; from SIGTERM to the worker's next commit {told} s"
         )
     finally:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.learning.uplift import ENOUGH, compare
+from tests.measured import MEASURED
 
 
 def outcome(number: int, customer: str, arm: str, margin: int, **changes: Any) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def test_intervals_cover_a_true_zero_at_least_as_often_as_they_say() -> None:
               for results in found)  # fmt: skip
     together = sum(results.together is None or results.together.covers_zero for results in found)
 
-    print(f"covered: one campaign {one / worlds:.1%}, all together {together / worlds:.1%}")
+    print(f"{MEASURED}covered: one campaign {one / worlds:.1%}, all together {together / worlds:.1%}")
     assert one / worlds >= 0.95
     assert together / worlds >= 0.95
 
@@ -157,7 +158,7 @@ def test_looking_at_an_a_a_test_again_and_again_finds_nothing() -> None:
         looks = (compare(outcomes[: len(outcomes) * look // 20]).together for look in range(1, 21))
         alarms += any(look is not None and not look.covers_zero for look in looks)
 
-    print(f"false alarms under 20 looks: {alarms / worlds:.1%}")
+    print(f"{MEASURED}false alarms under 20 looks: {alarms / worlds:.1%}")
     assert alarms / worlds <= 0.05
 
 

@@ -16,6 +16,7 @@ from orchestrator.runtime.compose import consumer_config, producer_config
 from orchestrator.runtime.restore import Restorer
 from orchestrator.runtime.settings import Settings, load
 from tests.kafka.broker import cluster
+from tests.measured import MEASURED
 from tests.soak.nodes import Nodes
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -73,7 +74,7 @@ def test_sending_offsets_outlives_the_coordinator_of_the_group(nodes: Nodes) -> 
         assert not sending.is_alive(), f"the offsets are not sent after {took:.0f} s"
         producer.commit_transaction(PATIENCE)
     consumer.close()
-    print(f"the coordinator killed, the offsets were sent in {took:.1f} s")
+    print(f"{MEASURED}the coordinator killed, the offsets were sent in {took:.1f} s")
 
 
 @pytest.mark.usefixtures("kafka")
@@ -86,7 +87,7 @@ def test_restoring_outlives_the_leader_of_the_changelog(nodes: Nodes) -> None:
     began = time.monotonic()
 
     assert restorer.span(TOPIC, 0) == before
-    print(f"the leader killed, the end was told in {time.monotonic() - began:.1f} s")
+    print(f"{MEASURED}the leader killed, the end was told in {time.monotonic() - began:.1f} s")
     restorer.close()
 
 
