@@ -26,7 +26,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what tests measured."""
+    """Show what tests measured, and why one was run again."""
+    again = [report for report in terminalreporter.stats.get("rerun", ()) if isinstance(report, pytest.TestReport)]
+    if again:
+        terminalreporter.section("run again")
+        for report in again:
+            lines = [line for line in report.longreprtext.splitlines() if line.startswith("E ")]
+            terminalreporter.write_line(report.nodeid)
+            for line in lines[:12]:
+                terminalreporter.write_line(f"  {line[:300]}")
     lines = list(measured(report for reports in terminalreporter.stats.values() for report in reports))
     if lines:
         terminalreporter.section("measured")

@@ -113,7 +113,7 @@ def test_clean_topics_are_clean(stage: Stage) -> None:
     result = stage.run("audit")
 
     assert result.exit_code == 0, result.output
-    assert "14 decisions and 8 triggers of 2 customers, 3 slot intervals" in result.output
+    assert "16 decisions and 10 triggers of 3 customers, 4 slot intervals" in result.output
     assert result.output.count("  kept: ") == len(Promise)
     assert result.output.endswith("\nclean\n")
 

@@ -27,6 +27,7 @@ KEPT = {
     Promise.STEP_CONTINUES: "every later step of a series was sent once, in the slot of its series",
     Promise.CONTROL_IS_SILENT: "control and hold-out customers got no trigger",
     Promise.RETRACT_FOLLOWS: "every retraction follows its trigger and a void decision",
+    Promise.REMOVE_FOLLOWS: "every removal from an audience follows its addition and its decision",
     Promise.HOLDER_HOLDS: "whoever is said to hold a slot held it",
 }
 """What each promise says when it is kept."""
