@@ -11,6 +11,7 @@ from orchestrator.runtime.errors import OperatorError
 PASSING = frozenset(
     {
         KafkaError._TRANSPORT,
+        KafkaError._DESTROY_BROKER,  # the broker that was about to be asked has left the cluster
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._RESOLVE,
         KafkaError._TIMED_OUT,
