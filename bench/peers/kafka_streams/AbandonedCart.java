@@ -184,6 +184,11 @@ public final class AbandonedCart {
 
     private void emit(byte[] key, String cart, long due) {
       GenericRecord out = new GenericData.Record(triggerSchema);
+      for (Schema.Field field : triggerSchema.getFields()) {
+        if (field.hasDefaultValue()) {
+          out.put(field.pos(), GenericData.get().getDefaultValue(field));
+        }
+      }
       String customer = new String(key, StandardCharsets.UTF_8);
       out.put("trigger_id", UUID.nameUUIDFromBytes((customer + cart + due).getBytes(StandardCharsets.UTF_8)).toString());
       out.put("action", send);
