@@ -124,4 +124,5 @@ def test_a_stop_commits_and_says_so(stream: Stream, engine: EngineProcess) -> No
 
     assert engine.ended() == 0
     assert len(stream.dead_letters) == 1
-    assert [line.split(": ", 1)[1].split(" ")[0] for line in engine.lines] == ["engine", "decides", "stopped;"]
+    own = [line for line in engine.lines if " orchestrator.kafka: " not in line]  # the client tells of a slow broker
+    assert [line.split(": ", 1)[1].split(" ")[0] for line in own] == ["engine", "decides", "stopped;"]
