@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.conditions import (
+    MIRRORED,
+    OPPOSITE,
     Age,
     Among,
     And,
@@ -20,9 +22,6 @@ from orchestrator.conditions import (
     readable,
 )
 from orchestrator.view import CustomerView
-
-_OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
-_MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +70,8 @@ def _need(expression: Expression, view: CustomerView, wanted: bool) -> Need:
 def _compared(compare: Compare, view: CustomerView, wanted: bool) -> Need:
     name, left, right = compare.operator, compare.left, compare.right
     if isinstance(left, Literal):
-        name, left, right = _MIRRORED[name], right, left
-    name = name if wanted else _OPPOSITE[name]
+        name, left, right = MIRRORED[name], right, left
+    name = name if wanted else OPPOSITE[name]
     read = left if isinstance(left, Read) else left.since if isinstance(left, Age) else None
     unit = "duration" if isinstance(left, Age) else left.unit if isinstance(left, Read) else ""
     limit, value = right.value(view), left.value(view)

@@ -69,7 +69,7 @@ class Lives:
         quotas = Quotas(None, self.partition, self.partitions)
         simulation = Simulation(self.program, self.reference, max_lag=self.max_lag, quotas=quotas)
         relevant = self.program.relevant
-        placed = sorted((one for one in events if one[1].name in relevant), key=_in_order)
+        placed = sorted((one for one in events if one[1].name in relevant), key=in_order)
         for step, group in groupby(placed, _STEP):
             self._wait(simulation, self.steps.before(step))
             simulation.feed(*(event for _, event in group))
@@ -86,7 +86,7 @@ class Lives:
             simulation.advance(until)
 
 
-def _in_order(placed: Placed) -> tuple[int, int, int]:
+def in_order(placed: Placed) -> tuple[int, int, int]:
     """Return the order in which a worker takes records: by step, and there topic by topic."""
     step, event = placed
     return step, event.topic, event.offset

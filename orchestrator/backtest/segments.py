@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from orchestrator.backtest.history import History
+from orchestrator.backtest.life import in_order
 from orchestrator.backtest.pool import Partition, Pool, Progress
 from orchestrator.backtest.spool import Placed, read_spool
 from orchestrator.backtest.steps import Steps
@@ -107,7 +108,7 @@ def _states(
     """Yield one customer's state at every look from their first event on."""
     simulation = Simulation(program, reference)
     at = FOREVER
-    placed = sorted(events, key=lambda one: (one[0], one[1].topic, one[1].offset))
+    placed = sorted(events, key=in_order)
     for step, group in groupby(placed, itemgetter(0)):
         time = steps.time(step)
         if at == FOREVER:

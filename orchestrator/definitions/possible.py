@@ -13,6 +13,8 @@ from typing import Any
 
 from orchestrator.conditions import (
     COMPARISONS,
+    MIRRORED,
+    OPPOSITE,
     Age,
     Among,
     And,
@@ -34,9 +36,6 @@ _MOST = 200
 
 _BUDGET = 3_000_000
 """How many demands are looked at for all conditions together, about a second's worth; what comes after is not."""
-
-_OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
-_MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +203,11 @@ def _demands(node: Expression, *, truth: bool) -> Iterator[Demand]:
     elif not isinstance(node, Compare):
         yield Demand(node, "==", fixed=truth)
     else:
-        word = node.operator if truth else _OPPOSITE[node.operator]
+        word = node.operator if truth else OPPOSITE[node.operator]
         if isinstance(node.right, Literal):
             yield from _of(node.left, word, node.right.fixed)
         elif isinstance(node.left, Literal):
-            yield from _of(node.right, _MIRRORED[word], node.left.fixed)
+            yield from _of(node.right, MIRRORED[word], node.left.fixed)
         else:
             yield _known(node.left, known=True)
             yield _known(node.right, known=True)

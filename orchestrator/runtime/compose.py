@@ -117,7 +117,6 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
         erasure_salt=_erasure_salt(settings, topics),
         retention=topics.retention,
         traces=settings.trace_headers,
-        partitions=topics.partitions,
     )
     cache = Cache(BLOCK_CACHE)
 

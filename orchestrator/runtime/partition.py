@@ -77,8 +77,7 @@ class Deciding:
     """What every partition of a process decides with.
 
     `max_lag` None means timers are never judged later than due; `erasure_salt` hides of whom an erasure is remembered,
-    for as long as the inputs hold an event, `retention` milliseconds; with `traces` triggers carry a trace context;
-    `partitions` share what comes in per hour.
+    for as long as the inputs hold an event, `retention` milliseconds; with `traces` triggers carry a trace context.
     """
 
     programs: Programs
@@ -90,7 +89,6 @@ class Deciding:
     erasure_salt: str = ""
     retention: int = FOREVER
     traces: bool = False
-    partitions: int = 1
 
 
 class Partition:
@@ -482,7 +480,7 @@ class Partition:
         self._adoption = None
         if program.schedules or program.inclusive:
             self._adopted_until = b""
-            self._adoption = Adoption(program, self._deciding.reference, self._deciding.partitions)
+            self._adoption = Adoption(program, self._deciding.reference, self._deciding.intake.partitions)
 
     def adopt(self) -> None:
         """Let new definitions count for some more customers, with the next commit.
