@@ -118,6 +118,18 @@ class CampaignOutcome(msgspec.Struct, frozen=True, gc=False):
     new_categories: int = 0
     offer: str = ""
     earned_before: int = 0
+    channel: str = ""
+    responded: bool = False
+    leaf: str = ""
+    stage: str = ""
+    propensity: float = 0.0
+    none_propensity: float = 0.0
+    control_bp: int = 0
+    eligible: tuple[str, ...] = ()
+    free_for: int = 0
+    chosen_by: str = ""
+    policy_version: str = ""
+    known_at: int = 0
 
 
 class ActiveCampaign(msgspec.Struct, frozen=True, gc=False):

@@ -16,12 +16,13 @@ PACKAGE = Path(orchestrator.__file__).parent
 
 LAYERS = (
     ("events",),
-    ("reference", "onlookers", "identity", "conditions", "reasons", "records", "rhythm", "learning"),
+    ("reference", "onlookers", "identity", "conditions", "reasons", "records", "rhythm", "valuation"),
     ("arbitration.policy", "arbitration.campaign", "moments.rules"),
     ("features", "program", "programs", "quotas", "sharing", "migrations", "customer", "civil"),
     ("view", "step", "moments", "arbitration", "measurement", "contact", "needs"),
     ("engine", "recall", "adoption", "backfill"),
     ("simulation", "prospects"),
+    ("learning",),
     ("definitions",),
     ("runtime",),
     ("report",),
@@ -40,7 +41,7 @@ APART = {"audit": frozenset[str](), "why": frozenset({"reasons"}), "__init__": f
 ALLOWED = frozenset(
     {
         "__future__", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools", "math",
-        "operator", "typing",
+        "operator", "struct", "typing",
         "bisect",    # versions of a product are found by their instants
         "heapq",     # the simulation finds who is due without asking everybody
         "msgspec",   # values that encode to stable bytes ten times faster than the standard library; it does no I/O

@@ -127,6 +127,8 @@ class Campaign:
     on: tuple[EventMatch, ...] = ()
     send_cost: int = 0
     pins: bool = False
+    grew_from: str = ""
+    """The campaign that this one was split from or replaces: what was learned of it is where learning begins."""
 
     @property
     def exempt(self) -> bool:

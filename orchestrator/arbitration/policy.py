@@ -36,6 +36,24 @@ class Policy:
     rest: int = 0
     collect_for: int = 0
     method: str = "priority"
+    compare: Mapping[str, int] = field(default_factory=dict)
+    """The share of customers that each method decides for, basis points; empty where one decides for all."""
+    by: tuple[str, ...] = ()
+    """The features and segments by which customers are told apart when learning: their values make up the leaf."""
+    split_on: tuple[str, ...] = ()
+    """The features among which sub-personas are looked for, written down with every decision that takes the slot."""
+    horizon: int = 365 * DAY
+    follow_on_depth: int = 3
+    follow_on_discount: float = 0.9
+    none_is_an_option: bool = True
+    explore_start_bp: int = 500
+    explore_floor_bp: int = 100
+    unsubscribe_cost: int = 0
+    """What an unsubscription loses beyond the campaigns to come, minor units."""
+    half_life: int = 180 * DAY
+    """After which time an outcome counts half."""
+    interrupt_above: float = 0.0
+    """How many times the value of the running campaign another must have to cut in; 0 for never."""
     holdout_bp: int = 0
     holdout_rotate: str = "quarterly"
     caps: tuple[Cap, ...] = ()
