@@ -1,0 +1,147 @@
+"""What outcomes say about each arm in each leaf: weighted means against randomised control, and rates of response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.learning.outcomes import Array, Columns
+from orchestrator.measurement import HISTORY, WEEK
+
+WINSORISE = 0.995
+"""Money above this share of an arm's outcomes counts as much as there: one huge order is no evidence."""
+
+MANY = 1e15
+"""The variance of the mean of no outcomes."""
+
+LEAN_ON_ALL = 50.0
+"""How many outcomes what all arms have in common weighs as much as: slopes, spreads and rates of an arm with few."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything by arm and leaf, in arrays [arm, leaf] or [arm]; money in minor units, rates from 0 to 1.
+
+    `mean` and `variance` are pairs (control, treatment) of what was earned net of cost, and of how well that is known.
+    """
+
+    mean: tuple[Array, Array]
+    variance: tuple[Array, Array]
+    spread: Array
+    rows: tuple[Array, Array]
+    responders: tuple[Array, Array]
+    response: tuple[Array, Array]
+    unsubscription: tuple[Array, Array]
+
+
+def half_life_weights(columns: Columns, as_of: int, half_life: int) -> Array:
+    """Return how much each outcome counts: half as much for every half-life that its window is past."""
+    age = np.maximum(as_of - columns.rows["end"], 0)
+    weights: Array = 0.5 ** (age / half_life)
+    return weights
+
+
+def evidence_of(
+    columns: Columns, weights: Array, control: Sequence[float], *, money: str = "margin", own_history: bool = True
+) -> Evidence:
+    """Return the evidence in weighted outcomes; `control` is each arm's share of control where none was written down.
+
+    The share of control changes over time, and so does what people earn. So that both sides tell of the same times, an
+    outcome in treatment is weighted by the share of control at its decision, one in control by that of treatment: the
+    overlap weights of Li, Morgan and Zaslavsky (2018), which have the least variance.
+    """
+    rows, arms, leaves = columns.rows, len(columns.arms), len(columns.leaves)
+    shares = np.where(rows["control_bp"] > 0, rows["control_bp"] / 10_000, np.asarray(control)[rows["arm"]])
+    treated = rows["treated"]
+    overlap = np.where(treated, shares, 1 - shares)
+    balanced = weights * np.clip(overlap, 0.001, 0.999)
+    side = treated.astype(np.int64)
+    place = (side * arms + rows["arm"]) * leaves + rows["leaf"]
+    shape = 2, arms, leaves
+
+    def total(values: Array) -> Array:
+        return np.bincount(place, values, 2 * arms * leaves).reshape(shape)
+
+    earned = _winsorised(rows[money], rows["arm"], arms) - rows["cost"]
+    weight, squared = total(balanced), total(balanced * balanced)
+    if own_history:
+        before = rows["earned_before"] * ((rows["end"] - rows["start"]) / (HISTORY * WEEK))
+        earned = earned - _explained(earned, before, balanced, place, rows["arm"], shape)
+    mean = _over(total(balanced * earned), weight)
+    centred = earned - mean.reshape(-1)[place]
+    spread = _spread(total(balanced * centred * centred), weight - _over(squared, weight), weight)
+    known = weight > 0
+    variance = np.where(known, spread[:, :, None] * _over(squared, weight * weight), MANY)
+    plain = total(weights)
+    return Evidence(
+        mean=(mean[0], mean[1]),
+        variance=(variance[0], variance[1]),
+        spread=np.sqrt(spread.mean(axis=0)),
+        rows=_pair(total(np.ones(len(rows)))),
+        responders=_pair(total(rows["responded"].astype(float))),
+        response=_pair(_rates(total(weights * rows["responded"]), plain)),
+        unsubscription=_pair(_rates(total(weights * rows["unsubscribed"]), plain)),
+    )
+
+
+def _winsorised(values: Array, arm: Array, arms: int) -> Array:
+    """Return values with those above each arm's quantile brought down to it."""
+    order = np.lexsort((values, arm))
+    count = np.bincount(arm, minlength=arms)
+    begin = np.cumsum(count) - count
+    at = begin + np.maximum(np.ceil(WINSORISE * count).astype(np.int64) - 1, 0)
+    limits = np.zeros(arms)
+    there = count > 0
+    limits[there] = values[order[at[there]]]
+    lowered: Array = np.minimum(values.astype(float), limits[arm])
+    return lowered
+
+
+def _explained(
+    earned: Array, before: Array, weights: Array, place: Array, arm: Array, shape: tuple[int, int, int]
+) -> Array:
+    """Return what of every outcome the customer's own history explains, with one slope per arm (CUPED)."""
+    cells = int(np.prod(shape))
+
+    def centred(values: Array) -> Array:
+        weight = np.bincount(place, weights, cells)
+        return values - _over(np.bincount(place, weights * values, cells), weight)[place]
+
+    x, y = centred(before), centred(earned)
+    across = np.bincount(arm, weights * x * y, shape[1])
+    square = np.bincount(arm, weights * x * x, shape[1])
+    weight = np.bincount(arm, weights, shape[1])
+    common = _over(across.sum(), square.sum())
+    few = LEAN_ON_ALL * _over(weight.sum(), np.array(float(len(arm)))) * _over(square.sum(), weight.sum())
+    slope = _over(across + few * common, square + few)
+    middle = _over(np.bincount(arm, weights * before, shape[1]), weight)
+    explained: Array = slope[arm] * (before - middle[arm])
+    return explained
+
+
+def _spread(squares: Array, freedom: Array, weight: Array) -> Array:
+    """Return the variance of single outcomes by side and arm, over its leaves; leaning on all arms where few."""
+    squares, freedom = squares.sum(axis=2), freedom.sum(axis=2)
+    common = _over(squares.sum(), freedom.sum())
+    few = LEAN_ON_ALL * _over(weight.sum(), np.array(max(float((weight > 0).sum()), 1.0))) * 0.1
+    return np.maximum(_over(squares + few * common, freedom + few), 1.0)
+
+
+def _rates(hits: Array, weight: Array) -> Array:
+    """Return beta-binomial means by side, arm and leaf: a leaf leans on its arm, the arm on all arms."""
+    overall = _over(hits.sum(axis=(1, 2)), weight.sum(axis=(1, 2)))[:, None]
+    arm = (hits.sum(axis=2) + LEAN_ON_ALL * overall) / (weight.sum(axis=2) + LEAN_ON_ALL)
+    rates: Array = (hits + LEAN_ON_ALL * arm[:, :, None]) / (weight + LEAN_ON_ALL)
+    return rates
+
+
+def _pair(values: Array) -> tuple[Array, Array]:
+    return values[0], values[1]
+
+
+def _over(above: Array, below: Array) -> Array:
+    """Return a quotient, 0 where nothing is divided by."""
+    result: Array = np.divide(above, below, out=np.zeros_like(np.asarray(above, dtype=float)), where=below > 0)
+    return result
