@@ -44,11 +44,15 @@ class Names:
     def __getitem__(self, name: Any) -> int:
         return self.numbers.setdefault(name, len(self.numbers))
 
-    def ranks(self, known: Collection[Any]) -> tuple[list[Any], Array]:
-        """Return the names in their own order with those known beside, and the place there of each number."""
-        ordered = sorted({*self.numbers, *known})
+    def ranks(self, used: Array, known: Collection[Any]) -> tuple[list[Any], Array]:
+        """Return the names that are used and those known beside in their own order, and the place there of each number.
+
+        Not all names that were met: what was read of later instants must not show.
+        """
+        names = list(self.numbers)
+        ordered = sorted({*(names[number] for number in np.unique(used)), *known})
         place = {name: number for number, name in enumerate(ordered)}
-        return ordered, np.array([place[name] for name in self.numbers] or [0], dtype=np.int32)
+        return ordered, np.array([place.get(name, -1) for name in names] or [0], dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class Outcomes:
         self._rows = np.empty(0, _ROW)
         self._fresh: list[tuple[Any, ...]] = []
         self._chunks: list[Array] = []
+        self._removed: set[tuple[int, int]] = set()
         self._campaigns, self._arms, self._leaves, self._stages, self._sets = (Names() for _ in range(5))
         for record in records:
             self.put(record)
@@ -82,6 +87,8 @@ class Outcomes:
         get = record.get
         campaign, stage = record["campaign"], get("stage") or ""
         high, low = _id_of(record["outcome_id"])
+        if (high, low) in self._removed:
+            self._sorted()
         self._fresh.append(
             (
                 high, low, record["revision"], fingerprint(record["customer_id"]),
@@ -98,6 +105,10 @@ class Outcomes:
         )  # fmt: skip
         if len(self._fresh) == _CHUNK:
             self._pack()
+
+    def remove(self, outcome_id: str) -> None:
+        """Let go of an outcome, for its customer was erased; what is put after that counts."""
+        self._removed.add(_id_of(outcome_id))
 
     def forget(self, before: int) -> None:
         """Let go of revisions that others had followed at an instant: no plan is made for a time before it any more."""
@@ -128,7 +139,7 @@ class Outcomes:
             ("stage", self._stages, ("",)),
             ("eligible", self._sets, ()),
         ):
-            named[column], place = names.ranks(known)
+            named[column], place = names.ranks(rows[column], known)
             rows[column] = place[rows[column]]
         return Columns(rows, named["campaign"], named["arm"], named["leaf"], named["stage"], named["eligible"])
 
@@ -147,6 +158,10 @@ class Outcomes:
             again = _same_id(rows)
             again[1:] &= rows["revision"][1:] == rows["revision"][:-1]
             self._rows = rows[~again]
+        if self._removed:
+            ids = zip(self._rows["id_high"].tolist(), self._rows["id_low"].tolist(), strict=True)
+            self._rows = self._rows[[one not in self._removed for one in ids]]
+            self._removed = set()
         return self._rows
 
 

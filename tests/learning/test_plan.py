@@ -89,6 +89,30 @@ def test_only_what_was_known_counts() -> None:
     assert before == after
 
 
+def test_what_became_known_later_does_not_show() -> None:
+    """Nor do the names in it: a learner that has read further makes the same snapshot as of the same instant."""
+    known = definitions(campaign("a"), by=("g",))
+    records = list(world({("a", "g=1"): 300.0}, each=50))
+    later = outcome(1, "gone", leaf="g=9", stage="gone", start=NOW, known_at=NOW + 1, eligible=("gone@sms", "z@sms"))
+
+    assert plan(Outcomes([*records, later]), known, NOW, NOW + DAY) == plan(Outcomes(records), known, NOW, NOW + DAY)
+
+
+def test_the_outcomes_of_the_erased_are_gone() -> None:
+    """As if they had never been, whenever the tombstone is read; what is put after it counts."""
+    known = definitions(campaign("a"))
+    records = list(world({("a", ""): 300.0}, each=60))
+    outcomes = Outcomes(records)
+    outcomes.as_of(NOW)
+    for erased in (records[3], records[4]):
+        outcomes.remove(erased["outcome_id"])
+    outcomes.remove("never seen")
+    outcomes.put(records[4])
+
+    assert len(outcomes) == 59
+    assert plan(outcomes, known, NOW, NOW + DAY) == plan(Outcomes([*records[:3], *records[4:]]), known, NOW, NOW + DAY)
+
+
 def test_what_was_taken_back_does_not_count() -> None:
     """A decision that late truth took back is no evidence."""
     outcomes = Outcomes([outcome(1), {**outcome(2), "revision": 1}, {**outcome(2), "revision": 2, "void": True}])
