@@ -6,9 +6,9 @@ false alarms. These are wider, about 1.5 times at a thousand customers, and 95 %
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log, sqrt
+from math import exp, log, sqrt
 
 ALPHA = 0.05
 """The share of campaigns whose interval may ever exclude the truth."""
@@ -18,6 +18,7 @@ TUNED_AT = 1_000
 
 _RHO2 = (-2 * log(ALPHA) + log(1 - 2 * log(ALPHA))) / TUNED_AT
 _MANY = 10**9
+_MOST = 600.0  # what exp can still say
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,35 @@ def errors_wide(customers: int) -> float:
     return sqrt(2 * (spread + 1) / spread * log(sqrt(spread + 1) / ALPHA))
 
 
-def interval(mean: float, influences: Mapping[str, float]) -> Interval:
-    """Return the interval of an estimate; an influence is how far one customer moves it."""
-    half = errors_wide(len(influences)) * standard_error(influences)
+def interval(mean: float, influences: Mapping[str, float], least: float = 0.0) -> Interval:
+    """Return the interval of an estimate; an influence is how far one customer moves it, `least` the least error."""
+    half = errors_wide(len(influences)) * max(standard_error(influences), least)
     return Interval(mean, mean - half, mean + half)
+
+
+def evidence(mean: float, influences: Mapping[str, float], least: float = 0.0) -> float:
+    """Return the e-value against a true mean of 0: as rare as 1 / e, at whatever look; its interval is where e < 20.
+
+    The same mixture as in `errors_wide`, read the other way: exp(z2 t rho2 / (2 (t rho2 + 1))) / sqrt(t rho2 + 1).
+    """
+    error = max(standard_error(influences), least)
+    if not mean:
+        return 0.0
+    spread = len(influences) * _RHO2
+    exponent = _MOST if not error else (mean / error) ** 2 * spread / (2 * (spread + 1))
+    return exp(min(exponent, _MOST)) / sqrt(spread + 1)
+
+
+def discoveries(evidences: Sequence[float], false: float = 0.1) -> list[bool]:
+    """Return which of many are real, so that on average at most that share of them is false, whatever they share.
+
+    Wang and Ramdas, "False discovery rate control with e-values" (2022): the k largest, as many as are each at least
+    their number / (k x share).
+    """
+    ordered = sorted(evidences, reverse=True)
+    bars = [len(ordered) / (false * place) for place in range(1, len(ordered) + 1)]
+    passed = [bar for value, bar in zip(ordered, bars, strict=True) if value >= bar]
+    return [bool(passed) and value >= min(passed) for value in evidences]
 
 
 def standard_error(influences: Mapping[str, float]) -> float:
@@ -59,10 +85,10 @@ def standard_error(influences: Mapping[str, float]) -> float:
     return sqrt(sum(influence * influence for influence in influences.values()))
 
 
-def more_customers(influences: Mapping[str, float], half_width: float) -> int:
+def more_customers(influences: Mapping[str, float], half_width: float, least: float = 0.0) -> int:
     """Return about how many more customers it takes until the interval is as narrow as `half_width` to each side."""
     known = len(influences)
-    spread = standard_error(influences) * sqrt(known)
+    spread = max(standard_error(influences), least) * sqrt(known)
     low, high = known, known
     while errors_wide(high) * spread / sqrt(high) > half_width and high < _MANY:
         low, high = high, high * 2

@@ -13,6 +13,7 @@ from orchestrator.report.data import WEEK, Bar, Mark, Timeline
 WIDTH = 960.0
 _LETTER, _BOLD = 7.3, 8.8  # about what a letter takes at the drawings' size, in a wide font
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_NOTES: Mapping[str, str] = {}
 
 ColorOf = Callable[[str], str]
 """Returns the colour class of a campaign."""
@@ -85,8 +86,13 @@ def arms(comparisons: Sequence[Comparison], color: ColorOf, money: Callable[[flo
     return svg.drawing(WIDTH, bottom, "Mean net margin per window, treatment and control", *parts)
 
 
-def differences(rows: Sequence[tuple[str, Interval | None]], color: ColorOf, money: Callable[[float], str]) -> str:
-    """Return the difference between treatment and control with its interval, around a line at 0."""
+def differences(
+    rows: Sequence[tuple[str, Interval | None]],
+    color: ColorOf,
+    money: Callable[[float], str],
+    notes: Mapping[str, str] = _NO_NOTES,
+) -> str:
+    """Return the difference between treatment and control with its interval, around a line at 0, and a word beside."""
     step, left = 36.0, _room(campaign for campaign, _ in rows)
     x, parts, bottom = _axis([one for _, one in rows if one is not None], left, len(rows) * step, money, zero=True)
     for number, (campaign, interval) in enumerate(rows):
@@ -96,7 +102,7 @@ def differences(rows: Sequence[tuple[str, Interval | None]], color: ColorOf, mon
             parts.append(svg.text(left + 8, y, "not enough data yet", "note"))
             continue
         parts += _whisker(x, y, interval, color(campaign), _said(interval, money))
-        parts.append(svg.text(x(interval.high) + 10, y, money(interval.mean), "value"))
+        parts.append(svg.text(x(interval.high) + 10, y, f"{money(interval.mean)}  {notes.get(campaign, '')}", "value"))
 
     return svg.drawing(WIDTH, bottom, "Difference between treatment and control", *parts)
 

@@ -41,6 +41,31 @@ CARTS: Mapping[str, tuple[str, str]] = {
 """The planted kinds of cart: what they are, and what should happen to them."""
 
 
+METRICS: Mapping[str, str] = {
+    "conversions": "customers who ordered",
+    "new_category": "new categories",
+    "retention": "customers who kept ordering",
+    "unsubscribed": "customers who unsubscribed",
+}
+"""What is measured, where its name is not what people call it."""
+
+
+def metric(word: str) -> str:
+    """Return what people call what is measured."""
+    return METRICS.get(word, word)
+
+
+def about(count: int) -> str:
+    """Return a number that is an estimate itself: its first two digits."""
+    step = 10 ** max(0, len(str(count)) - 2)
+    return f"{-(-count // step) * step:,}"
+
+
+def points(value: float, signed: bool = False) -> str:
+    """Return a share in percent, or a difference of shares, such as +0.12 %."""
+    return f"{100 * value:{'+' if signed else ''}.2f} %".replace("-", "−")
+
+
 def reason(word: str) -> str:
     """Return the short form of a reason, or the word itself if it is a newer one."""
     try:

@@ -1,38 +1,51 @@
-"""What campaigns were worth, from outcome records: the figures, as a page, as tables for the terminal and as JSON."""
+"""What campaigns were worth, from outcome records: every figure, what it says so far, and all of it as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from orchestrator.learning.intervals import Interval
-from orchestrator.learning.uplift import Comparison, Outcome, Results, compare, course, newest_of
-from orchestrator.report import charts, labels, page
+from orchestrator.learning.uplift import (
+    MONEY,
+    NOT_KNOWN,
+    OBJECTIVE,
+    UNSUBSCRIBED,
+    Comparison,
+    Outcome,
+    Results,
+    arms,
+    compare,
+    course,
+    newest_of,
+    segments,
+)
+from orchestrator.report import labels
 
-MONEY = ("margin", "revenue")
 UNKNOWN = "not enough data yet"
-
-GUARD = "unsubscribed"
-"""The guardrail that is always looked at, whatever the metric."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """The results by one metric, their guardrail, and what was known at the end of each month."""
+    """The results by one metric, or each campaign's by its own; the guardrails, the parts, and what was known when.
+
+    `by_arm` has the offers and channels of campaigns that have several, `by_segment` the customers that are told apart,
+    `undisturbed` the results without the windows in which others wrote to the customer too.
+    """
 
     metric: str
     net: bool
     currency: str
     results: Results
-    guard: Results
+    margin: Results
+    unsubscribed: Results
+    by_arm: Results
+    by_segment: Results
+    undisturbed: Results
     looks: tuple[int, ...] = ()
     known_then: tuple[Results, ...] = ()
 
@@ -40,28 +53,50 @@ class Worth:
     def fold(cls, outcomes: Iterable[Outcome], metric: str, *, net: bool, currency: str) -> Worth:
         """Return the figures of outcome records; money is `net` of declared costs, or before them."""
         newest = newest_of(outcomes)
-        net = net and metric in MONEY
         looks = _month_ends([outcome["window_until"] for outcome in newest])
         return cls(
             metric=metric,
-            net=net,
+            net=net and metric in (*MONEY, OBJECTIVE),
             currency=currency,
             results=compare(newest, metric, net=net),
-            guard=compare(newest, GUARD),
+            margin=compare(newest, "margin", net=net),
+            unsubscribed=compare(newest, UNSUBSCRIBED),
+            by_arm=_several(compare(newest, metric, net=net, groups=arms)),
+            by_segment=compare(newest, metric, net=net, groups=segments),
+            undisturbed=compare([one for one in newest if not one["contaminated"]], metric, net=net),
             looks=looks,
             known_then=tuple(course(newest, looks, metric, net=net)),
         )
 
-    def said(self, value: float, *, signed: bool = False) -> str:
-        """Return a value of the metric as people read it."""
-        if self.metric in MONEY:
+    @property
+    def named(self) -> str:
+        """What is compared, in words."""
+        what = "what each campaign is judged by" if self.metric == OBJECTIVE else labels.metric(self.metric)
+        return f"{what}, money net of cost" if self.net else what
+
+    def said(self, value: float, metric: str = "margin", *, signed: bool = False) -> str:
+        """Return a value of a metric as people read it."""
+        if metric in MONEY:
             return labels.money(value, self.currency, signed)
+        if metric == UNSUBSCRIBED:
+            return labels.points(value, signed)
         return f"{value:+,.3f}".replace("-", "−") if signed else f"{value:,.3f}"
+
+    def span(self, found: Interval | None, metric: str = "margin") -> str:
+        """Return a difference and its interval, or that it is not known."""
+        if found is None:
+            return UNKNOWN
+        mean, low, high = (self.said(value, metric, signed=True) for value in (found.mean, found.low, found.high))
+        return f"{mean} ({low} to {high})"
+
+    def name(self, one: Comparison) -> str:
+        """Return the name of a campaign, and what it is judged by where that is not money."""
+        return one.campaign if one.metric in MONEY else f"{one.campaign} ({labels.metric(one.metric)})"
 
     def verdict(self, one: Comparison) -> str:
         """Return in one sentence what the data say about a campaign so far."""
         if one.difference is None:
-            return f"{UNKNOWN}: at least 50 treated and 30 control customers are needed"
+            return _not_enough(one)
         if one.difference.low > 0:
             return "works"
         if one.difference.high < 0:
@@ -70,7 +105,28 @@ class Worth:
             return "no difference seen so far"
         if one.more_customers == 0:
             return "no difference of a tenth of the control's mean"
-        return f"not known yet: about {one.more_customers:,} more customers would show a tenth of the control's mean"
+        more = labels.about(one.more_customers)
+        return f"{NOT_KNOWN}: about {more} more customers would show a tenth of the control's mean"
+
+    def standing(self, one: Comparison) -> str:
+        """Return in a few words how a guardrail stands."""
+        if one.standing != NOT_KNOWN:
+            return one.standing
+        if one.difference is None:
+            return _not_enough(one)
+        return (
+            f"{NOT_KNOWN}: about {labels.about(one.more_customers)} more customers" if one.more_customers else NOT_KNOWN
+        )
+
+    def label(self, one: Comparison) -> str:
+        """Return what can be said of one group among many: found, or only a hint."""
+        if one.difference is None:
+            return _not_enough(one)
+        found = any(one is other for other in (*self.by_segment.found, *self.by_arm.found))
+        if not found:
+            more = one.more_customers if one.difference.covers_zero else None
+            return f"exploratory: about {labels.about(more)} more customers" if more else "exploratory"
+        return "found: works" if one.difference.mean > 0 else "found: does harm"
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything for programs; amounts are in minor units."""
@@ -79,16 +135,31 @@ class Worth:
             total = None if one.total is None else asdict(one.total)
             return asdict(one) | {"total": total, "verdict": self.verdict(one)}
 
+        def part(one: Comparison) -> dict[str, Any]:
+            return of(one) | {"verdict": self.label(one)}
+
+        def guard(results: Results) -> dict[str, Any]:
+            return {
+                one.campaign: {"difference": one.difference and asdict(one.difference), "verdict": self.standing(one)}
+                for one in results.campaigns
+            }
+
         together = self.results.together
         return {
             "metric": self.metric,
             "net_of_cost": self.net,
             "currency": self.currency,
             "campaigns": [of(one) for one in self.results.campaigns],
+            "offers_and_channels": [part(one) for one in self.by_arm.campaigns],
+            "segments": [part(one) for one in self.by_segment.campaigns],
             "together_per_window": None if together is None else asdict(together),
             "void": self.results.void,
+            "interrupted": self.results.interrupted,
             "contaminated": self.results.contaminated,
-            GUARD: {one.campaign: one.difference and asdict(one.difference) for one in self.guard.campaigns},
+            "without_contaminated": {
+                one.campaign: one.difference and asdict(one.difference) for one in self.undisturbed.campaigns
+            },
+            "guardrails": {"margin": guard(self.margin), "unsubscribe": guard(self.unsubscribed)},
             "over_time": [
                 {
                     "until": look,
@@ -99,107 +170,24 @@ class Worth:
         }
 
 
-def table(worth: Worth) -> Table:
-    """Return the figures for the terminal, a row per campaign."""
-    signed = partial(worth.said, signed=True)
-    found = Table(
-        box=box.SIMPLE_HEAD, title=f"Uplift in {_named(worth)} against randomised control", title_style="bold"
-    )
-    found.add_column("campaign", no_wrap=True)
-    for name in ("treated", "control", "per window (95 %)", "in total", "cost"):
-        found.add_column(name, justify="right")
-    found.add_column("so far")
-    for one in worth.results.campaigns:
-        found.add_row(*_row(worth, one, signed), worth.verdict(one))
-    return found
-
-
-def render(worth: Worth) -> str:
-    """Return the figures as one self-contained HTML page."""
-    title = "What the campaigns are worth"
-    campaigns = worth.results.campaigns
-    if not campaigns:
-        return page.page(title, f"<header><h1>{title}</h1></header>", page.paragraph("No window has closed yet."))
-    colors = {one.campaign: f"c{number % page.COLORS}" for number, one in enumerate(campaigns)}
-    signed, plain = partial(worth.said, signed=True), worth.said
-    rows: list[tuple[str, Interval | None]] = [(one.campaign, one.difference) for one in campaigns]
-    rows += [("all together", worth.results.together)] * (len(rows) > 1)
-    lead = (
-        f"{_named(worth).capitalize()} per measurement window, treatment minus randomised control, intention to treat. "
-        "The intervals hold however often one looks: 95 of 100 campaigns never leave theirs."
-    )
-    return page.page(
-        title,
-        f"<header><h1>{title}</h1>{page.paragraph(lead, 'lead')}</header>",
-        page.section(
-            "Difference per window",
-            page.figure(charts.differences(rows, lambda name: colors.get(name, "quiet"), signed)),
-            page.table(
-                ("campaign", "treated", "control", "per window (95 %)", "in total", "cost", "return on cost"),
-                [(*_row(worth, one, signed), _return_on_cost(one)) for one in campaigns],
-            ),
-            page.facts((one.campaign, worth.verdict(one)) for one in campaigns),
-        ),
-        page.section("Both arms", page.figure(charts.arms(campaigns, colors.__getitem__, plain), _left_out(worth))),
-        _over_time(worth, colors, signed),
-        page.section(
-            "Guardrail: unsubscribes",
-            page.figure(
-                charts.differences(
-                    [(one.campaign, one.difference) for one in worth.guard.campaigns],
-                    lambda name: colors.get(name, "quiet"),
-                    _points,
-                ),
-                "Customers who unsubscribed in the window, treatment minus control, in percentage points.",
-            ),
-        ),
-    )
-
-
-def _over_time(worth: Worth, colors: Mapping[str, str], signed: Callable[[float], str]) -> str:
-    if len(worth.looks) < 2:
-        return ""
-    by_look = [{one.campaign: one.difference for one in then.campaigns} for then in worth.known_then]
-    rows = [(name, [look.get(name) for look in by_look]) for name in colors]
-    drawing = charts.courses(worth.looks, rows, colors.__getitem__, signed)
-    return page.section(
-        "What was known when", page.figure(drawing, "At the end of each month, all windows until then.")
-    )
-
-
-def _row(worth: Worth, one: Comparison, signed: Callable[[float], str]) -> tuple[str, ...]:
-    difference, total = one.difference, one.total
-    return (
-        one.campaign,
-        f"{one.treatment.windows:,}",
-        f"{one.control.windows:,}",
-        UNKNOWN
-        if difference is None
-        else f"{signed(difference.mean)} ({signed(difference.low)} to {signed(difference.high)})",
-        "" if total is None else f"{signed(total.low)} to {signed(total.high)}",
-        labels.money(one.cost, worth.currency),
-    )
-
-
-def _return_on_cost(one: Comparison) -> str:
-    """Return the uplift per unit of cost, net of it where the metric is; nothing where nothing is known or spent."""
-    if one.total is None or not one.cost:
+def return_on_cost(one: Comparison) -> str:
+    """Return the uplift in money per unit of cost; nothing where nothing is known or spent, or no money is measured."""
+    if one.total is None or not one.cost or one.metric not in MONEY:
         return "–"
     return f"{one.total.low / one.cost:+.1f} to {one.total.high / one.cost:+.1f}".replace("-", "−")
 
 
-def _left_out(worth: Worth) -> str:
-    said = f"Left out: {worth.results.void:,} windows that late data took back. " * bool(worth.results.void)
-    others = f"Kept in: {worth.results.contaminated:,} in which others wrote to the customer too."
-    return said + others * bool(worth.results.contaminated)
+def _not_enough(one: Comparison) -> str:
+    if one.more_customers is None:
+        return f"{UNKNOWN}: at least 50 treated and 30 control customers are needed"
+    return f"{UNKNOWN}: about {labels.about(one.more_customers)} more customers"
 
 
-def _named(worth: Worth) -> str:
-    return f"{worth.metric}, net of cost" if worth.net else worth.metric
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:+.2f} %".replace("-", "−")
+def _several(results: Results) -> Results:
+    """Return the results without campaigns that have one group only."""
+    names = [one.campaign for one in results.campaigns]
+    kept = tuple(one for one in results.campaigns if names.count(one.campaign) > 1)
+    return Results(kept, None, results.void, results.contaminated, results.interrupted)
 
 
 def _month_ends(ends: list[int]) -> tuple[int, ...]:

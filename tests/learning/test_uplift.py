@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.learning.uplift import ENOUGH, compare
+from orchestrator.learning.intervals import Interval
+from orchestrator.learning.uplift import ENOUGH, compare, segments
 from tests.measured import MEASURED
 
 
@@ -175,6 +176,117 @@ def test_own_history_makes_the_interval_narrower_and_not_different() -> None:
     assert adjusted.difference.high - adjusted.difference.low < plain.difference.high - plain.difference.low
     assert adjusted.difference.low < 30 < adjusted.difference.high
     assert adjusted.treatment == plain.treatment
+
+
+def season(seed: int, periods: tuple[tuple[int, int, int], ...]) -> list[dict[str, Any]]:
+    """Return windows of a campaign that earns nothing, each period of a number, an average and a share."""
+    draw, outcomes = random.Random(seed), list[dict[str, Any]]()
+    for windows, earned, share in periods:
+        for _ in range(windows):
+            number = len(outcomes)
+            arm = "control" if draw.random() < share / 10_000 else "treatment"
+            margin = int(draw.gauss(earned, 50))
+            outcomes.append(outcome(number, f"c{number}", arm, margin, control_bp=share))
+    return outcomes
+
+
+def test_a_control_group_that_shrinks_makes_no_uplift_of_the_season() -> None:
+    """The share falls from 30 to 5 % before Christmas, when all spend twice as much: without effect there is none."""
+    windows = [season(seed, ((2_000, 500, 3_000), (2_000, 1_000, 500))) for seed in range(8)]
+    pooled = [compare([{**one, "control_bp": 0} for one in each]).campaigns[0].difference for each in windows]
+    weighted = [compare(each).campaigns[0].difference for each in windows]
+
+    print(f"{MEASURED}seasonal bias, pooled and weighted: {_mean(pooled):.0f} and {_mean(weighted):.1f} of 1,000")
+    assert all(one is not None and not one.covers_zero for one in pooled)
+    assert all(one is not None and one.covers_zero for one in weighted)
+    assert abs(_mean(weighted)) < 10
+
+
+def _mean(found: list[Interval | None]) -> float:
+    return sum(one.mean for one in found if one is not None) / len(found)
+
+
+def test_one_share_weighs_nothing() -> None:
+    """Where control's share never changed, it makes no difference whether it was written down."""
+    windows = season(3, ((2_000, 500, 1_000),))
+    (known,) = compare(windows).campaigns
+    (unknown,) = compare([{**one, "control_bp": 0} for one in windows]).campaigns
+
+    assert known.difference is not None
+    assert unknown.difference is not None
+    assert known.difference.mean == pytest.approx(unknown.difference.mean)
+    assert known.difference.high == pytest.approx(unknown.difference.high)
+
+
+def test_order_of_arrival_changes_nothing() -> None:
+    """Sums are made in the order of the outcomes' ids, to the last bit."""
+    windows = season(5, ((500, 500, 1_000), (500, 700, 500)))
+    shuffled = random.Random(1).sample(windows, len(windows))
+
+    assert compare(shuffled) == compare(windows)
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"), [("conversions", 0.5), ("new_category", 2), ("retention", 1), ("revenue", 70)]
+)
+def test_every_objective(metric: str, expected: float) -> None:
+    """A conversion is a window with any order; the others are what the outcome says."""
+    quiet = {"orders": 0, "new_categories": 0, "revenue": 30, "retained": False}
+    outcomes = [
+        one
+        | quiet
+        | ({"orders": number % 4, "new_categories": 2, "revenue": 100, "retained": True} if not number % 2 else {})
+        for number, one in enumerate(both_arms(200))
+    ]
+    (one,) = compare(outcomes, metric).campaigns
+
+    assert one.metric == metric
+    assert one.difference is not None
+    assert one.difference.mean == pytest.approx(expected)
+
+
+def test_none_of_few_is_not_none_of_all() -> None:
+    """Of fifty customers nobody unsubscribed: the interval says that it could be some in a hundred."""
+    quiet = [one | {"unsubscribed": False} for one in both_arms(60)]
+    (one,) = compare(quiet, "unsubscribed").campaigns
+
+    assert one.difference is not None
+    assert one.difference.mean == 0
+    assert one.difference.high > 0.02
+    assert one.standing == "not known yet"
+    assert one.more_customers
+
+
+def test_among_segments_without_any_effect_nearly_none_is_found() -> None:
+    """With forty groups the best looks good; what is called found is false at most once in ten, whoever peeks."""
+    alarms = 0
+    for seed in range(40):
+        draw = random.Random(seed)
+        windows = [
+            outcome(
+                number, f"c{number}", draw.choice(("treatment", "control")), int(draw.expovariate(1 / 500)),
+                leaf=f"a={number % 20};b={number % 7}",
+            )
+            for number in range(4_000)
+        ]  # fmt: skip
+        alarms += bool(compare(windows, groups=segments).found)
+
+    assert alarms <= 4
+
+
+def test_a_true_effect_is_found_among_many() -> None:
+    """One segment in twenty for whom it works."""
+    draw = random.Random(1)
+    windows = [
+        outcome(
+            number, f"c{number}", arm, int(draw.expovariate(1 / 500)) + 400 * (arm == "treatment" and number % 20 == 3),
+            leaf=f"a={number % 20}",
+        )
+        for number in range(8_000)
+        for arm in [draw.choice(("treatment", "control"))]
+    ]  # fmt: skip
+
+    assert [one.group for one in compare(windows, groups=segments).found] == ["a=3"]
 
 
 def test_more_customers_are_named_until_a_tenth_of_the_mean_can_be_seen() -> None:
