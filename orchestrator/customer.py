@@ -15,7 +15,7 @@ import msgspec
 from orchestrator.events import FOREVER
 from orchestrator.migrations import migrate
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 """The version byte in front of every stored state; how to raise it is in migrations.py."""
 
 WAITING, OPEN = 0, 1
@@ -57,12 +57,32 @@ class Answered(msgspec.Struct, array_like=True, gc=False):
     trigger_id: str = ""
 
 
+class Context(msgspec.Struct, array_like=True, gc=False):
+    """How the campaign of a window was chosen, for who learns from its outcome.
+
+    `eligible` are all arms that could have been chosen; `free_for` is how long the slot had been free, -1 when nobody
+    remembers; `interrupted` tells that another cut in on the window, or that this one did.
+    """
+
+    leaf: str = ""
+    stage: str = ""
+    channel: str = ""
+    propensity: float = 0.0
+    none_propensity: float = 0.0
+    control_bp: int = 0
+    eligible: list[str] = []
+    free_for: int = -1
+    chosen_by: str = ""
+    policy_version: str = ""
+    interrupted: bool = False
+
+
 class Window(msgspec.Struct, array_like=True, gc=False):
     """One measurement window, running or closed; `orders` maps an order to [paid, earned] in minor units.
 
     `cost` is fixed, `cost_bp` a share of what is ordered; `triggers` are the messages sent, `clicked` tells whether one
     of them was; `categories` has those of each order where the objective counts the new ones; `earned_before` is what
-    the customer had earned us in the twelve weeks before.
+    the customer had earned us in the twelve weeks before; `context` is there where anybody learns from it.
     """
 
     decision_id: str
@@ -85,6 +105,7 @@ class Window(msgspec.Struct, array_like=True, gc=False):
     cost_bp: int = 0
     categories: dict[str, list[str]] = {}
     earned_before: int = 0
+    context: Context | None = None
 
 
 class Profile(msgspec.Struct, array_like=True, gc=False):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.arbitration.history import became_of, counts_as
-from orchestrator.customer import Customer, Window
+from orchestrator.arbitration.history import counts, responded
+from orchestrator.customer import Context, Customer, Window
 from orchestrator.events import CLICKED, DAY, FOREVER, ORDERED, Event
 from orchestrator.features import MAX_KEY, line_margin
 from orchestrator.identity import fingerprint
@@ -94,7 +94,7 @@ def release_slot(step: Step) -> None:
     customer.window = None
     if window.campaign == FORGOTTEN:
         return  # what was measured in it is gone, and nobody was told that it holds the slot
-    step.effects.outcomes.append(outcome_of(window, step.customer_id))
+    step.effects.outcomes.append(outcome_of(window, step.customer_id, customer.now))
     step.effects.hold(None)
     customer.closed[:] = [*_kept(step), window]
 
@@ -119,22 +119,22 @@ def _last(windows: list[Window], now: int, campaign: str, outcome: str, length: 
     for window in reversed(windows):
         if window.campaign != campaign or window.start < now - length:
             continue
-        became = became_of(window, now)
-        if counts_as(became, outcome):
-            window.clicked = became == "responded"
-            window.orders, window.categories, window.triggers = {}, {}, []
+        if counts(window, outcome, now):
+            window.clicked = responded(window)
+            window.orders, window.categories, window.triggers, window.context = {}, {}, [], None
             return window
     return None
 
 
 def measure(step: Step, event: Event) -> None:
     """Count an event in the windows that it falls into; each closed one that this changes is emitted again."""
-    emit_amended(step, [window for window, closed in _windows(step, event) if _count(step, window, event) and closed])
+    amended = [window for window, closed in _windows(step, event) if _count(step, window, event) and closed]
+    emit_amended(step, amended, max(event.time, step.customer.now))
 
 
-def emit_amended(step: Step, windows: Iterable[Window]) -> None:
-    """Emit the next revision of the outcomes of closed windows."""
-    step.effects.outcomes.extend(outcome_of(window, step.customer_id) for window in windows)
+def emit_amended(step: Step, windows: Iterable[Window], at: int) -> None:
+    """Emit the next revision of the outcomes of closed windows, by what is known at an instant."""
+    step.effects.outcomes.extend(outcome_of(window, step.customer_id, at) for window in windows)
 
 
 def _windows(step: Step, event: Event) -> list[tuple[Window, bool]]:
@@ -157,8 +157,9 @@ def _count(step: Step, window: Window, event: Event) -> bool:
         # Whoever names the trigger is believed; without one the campaign's name will do.
         trigger_id = event.data.get("trigger_id")
         ours = trigger_id in window.triggers if trigger_id else event.data.get("campaign") == window.campaign
+        before = responded(window)
         window.clicked = window.clicked or (ours and not window.control)
-        return False  # no outcome counts clicks
+        return responded(window) is not before
     if event.name == "customer.unsubscribed":
         changed, window.unsubscribed = not window.unsubscribed, True
         return changed
@@ -207,9 +208,10 @@ def _order_id(event: Event) -> str:
     return order_id if len(order_id) <= MAX_KEY else str(fingerprint(order_id))
 
 
-def outcome_of(window: Window, customer_id: str) -> CampaignOutcome:
-    """Return the window's outcome and raise its revision."""
+def outcome_of(window: Window, customer_id: str, known_at: int) -> CampaignOutcome:
+    """Return the window's outcome as it is known at an instant, and raise its revision."""
     window.revision += 1
+    context = window.context or _UNKNOWN
     revenue = sum(paid for paid, _ in window.orders.values())
     return CampaignOutcome(
         outcome_id=window.decision_id,
@@ -233,7 +235,23 @@ def outcome_of(window: Window, customer_id: str) -> CampaignOutcome:
         new_categories=len({category for bought in window.categories.values() for category in bought}),
         offer=window.offer,
         earned_before=window.earned_before,
+        channel=context.channel,
+        responded=responded(window),
+        leaf=context.leaf,
+        stage=context.stage,
+        propensity=context.propensity,
+        none_propensity=context.none_propensity,
+        control_bp=context.control_bp,
+        eligible=tuple(context.eligible),
+        free_for=context.free_for,
+        chosen_by=context.chosen_by,
+        policy_version=context.policy_version,
+        known_at=known_at,
     )
+
+
+_UNKNOWN = Context()
+"""Of a window that nobody learns from."""
 
 
 def active_of(window: Window, customer_id: str) -> ActiveCampaign:

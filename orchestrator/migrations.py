@@ -22,12 +22,13 @@ import msgspec
 Migration = Callable[[bytes], bytes]
 """Takes the bytes of one version, without the version byte, and returns those of the next."""
 
-MIGRATIONS: dict[int, Migration] = dict.fromkeys((1, 2, 3), lambda payload: payload)
+MIGRATIONS: dict[int, Migration] = dict.fromkeys((1, 2, 3, 4), lambda payload: payload)
 """By the version that a function reads.
 
 1 to 2: windows got fields at their end, which are read as their defaults where they are missing.
 2 to 3: so did customers and windows, for what was earned before.
 3 to 4: and what predicts the next order, for the trip before the last.
+4 to 5: and windows, for how their campaign was chosen.
 """
 
 

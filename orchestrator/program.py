@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.policy import Policy
 from orchestrator.conditions import Condition, InSegment, Read, walk
-from orchestrator.events import CLICKED, ERASED, FOREVER, ORDERED, PROFILE, SENT, STOCK, UNSUBSCRIBED
+from orchestrator.events import CLICKED, DAY, ERASED, FOREVER, ORDERED, PROFILE, SENT, STOCK, UNSUBSCRIBED
 from orchestrator.features import Feature
 from orchestrator.moments.rules import (
     Absence,
@@ -82,6 +82,13 @@ BUILT_IN = MEASURED | {PROFILE, ERASED}
 """Events that the engine itself understands: profiles, measurement, caps and consent."""
 
 
+ADVANCED = "advanced"
+"""What is asked of the past for a stage of a journey: a response, in the control group an order that was kept."""
+
+STAGE_LASTS = 90 * DAY
+"""How long a campaign may still be followed by another, where none says."""
+
+
 class Program:
     """Definitions, ready to run: dispatch tables by event name, campaigns by the moment they answer."""
 
@@ -137,9 +144,15 @@ class Program:
         """How long what a product's stock moves waits for it to be told, milliseconds."""
         self._asks = {moment.name: self._events_asked(moment) for moment in self.watched}
         self.shared_caps = tuple((c.name, c.cap) for c in self.campaigns.values() if c.cap is not None)
+        self.learns = policy.learns
+        """Whether decisions tell what learning asks for."""
+        self.stages = self._stages() if self.learns else {}
+        """Campaigns that lead to others, and for how long after their decision somebody who responded may follow."""
         self.remembered = self._remembered()
         """What campaigns ask of the past: of which campaign, what must have become of it, and how long ago at most."""
-        asks_for_clicks = any(c.after is not None and c.after.outcome != "received" for c in self.campaigns.values())
+        asks_for_clicks = self.learns or any(
+            c.after is not None and c.after.outcome != "received" for c in self.campaigns.values()
+        )
         self.measured = MEASURED | {CLICKED} if asks_for_clicks else MEASURED
         """The event names that windows count."""
         self.longest_cap = max((cap.per for cap in policy.caps), default=0)
@@ -175,11 +188,21 @@ class Program:
         """Return how long a step of a campaign's series waits beyond its due instant for stragglers, milliseconds."""
         return max((self._topic_disorder(event) for event in _followed(campaign)), default=0)
 
+    def _stages(self) -> dict[str, int]:
+        """Return the longest `within` of the campaigns that come after each that leads to others."""
+        afters = [campaign.after for campaign in self.campaigns.values() if campaign.after is not None]
+        return {
+            name: max((after.within for after in afters if after.campaign == name), default=STAGE_LASTS)
+            for name, campaign in sorted(self.campaigns.items())
+            if campaign.leads_to
+        }
+
     def _remembered(self) -> tuple[tuple[str, str, int], ...]:
         asked = [
             (c.after.campaign, c.after.outcome, c.after.within) for c in self.campaigns.values() if c.after is not None
         ]
         asked += [(other.after, "", other.length) for c in self.campaigns.values() for other in c.exclusions]
+        asked += [(name, ADVANCED, length) for name, length in self.stages.items()]
         longest: dict[tuple[str, str], int] = {}
         for campaign, outcome, length in asked:
             longest[campaign, outcome] = max(length, longest.get((campaign, outcome), 0))

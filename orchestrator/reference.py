@@ -1,4 +1,4 @@
-"""Reference data as the engine sees it: products by sku, each version from its instant on."""
+"""Reference data as the engine sees it: products and snapshots, each version from its instant on."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 
 from orchestrator.events import FOREVER
+from orchestrator.valuation import PolicySnapshot
+from orchestrator.valuation import snapshot_of as policy_of
 
-REFERENCE_SCHEMAS = ("product", "snapshot")
+REFERENCE_SCHEMAS = ("product", "snapshot", "policy_leaf")
 """The schemas of the topics that a `Reference` is made of."""
 
 
@@ -36,7 +38,9 @@ class Reference:
     has the newest version of each product only: of what was before that, it knows nothing.
     """
 
-    __slots__ = ("_began", "_changes", "_cut_points", "_families", "_launches", "_versions")
+    __slots__ = (
+        "_began", "_changes", "_cut_points", "_families", "_launches", "_leaves", "_policies", "_versions",
+    )  # fmt: skip
 
     def __init__(self, products: Iterable[Product] = ()) -> None:
         self._versions: dict[str, list[Product]] = {}
@@ -45,6 +49,8 @@ class Reference:
         self._launches: dict[str, list[tuple[int, str]]] = {}
         self._families: dict[str, float] = {}
         self._cut_points: dict[str, list[tuple[int, Mapping[str, int]]]] = {}
+        self._policies: list[PolicySnapshot] = []  # the newest first
+        self._leaves: dict[tuple[int, str], dict[str, Mapping[str, Any]]] = {}  # of versions that are not whole yet
         for product in products:
             self.put(product)
 
@@ -107,6 +113,8 @@ class Reference:
         """Add a record of a topic with one of the `REFERENCE_SCHEMAS`."""
         if schema == "product":
             self.put(product_of(record))
+        elif schema == "policy_leaf":
+            self._take_leaf(record)
         else:
             snapshot = snapshot_of(record)
             self.put_cut_points(snapshot.feature, snapshot.effective_from, snapshot.least)
@@ -122,6 +130,25 @@ class Reference:
             return None
         return next((least for since, least in self._cut_points.get(feature, ()) if since <= at), None)
 
+    def put_policy(self, snapshot: PolicySnapshot) -> None:
+        """Add one snapshot of what campaigns are worth; another one from the same instant on replaces it."""
+        others = [one for one in self._policies if one.effective_from != snapshot.effective_from]
+        self._policies = sorted([*others, snapshot], key=_since, reverse=True)
+
+    def policy(self, at: int) -> PolicySnapshot | None:
+        """Return what campaigns are worth as of an instant, or None before the first snapshot."""
+        return next((snapshot for snapshot in self._policies if snapshot.effective_from <= at), None)
+
+    def _take_leaf(self, record: Mapping[str, Any]) -> None:
+        """Keep one leaf of a snapshot until all of them are there: half of one says nothing."""
+        version = record["effective_from"], record["version"]
+        leaves = self._leaves.setdefault(version, {})
+        leaves[record["leaf"]] = record
+        snapshot = policy_of(leaves.values())
+        if snapshot is not None:
+            del self._leaves[version]
+            self.put_policy(snapshot)
+
     def forget(self, before: int) -> None:
         """Forget the versions and snapshots that were followed by others at an instant; as cheap as putting them."""
         changed = self._changes[: bisect_right(self._changes, before, key=_first)]
@@ -136,6 +163,11 @@ class Reference:
         for feature, snapshots in self._cut_points.items():
             later = sum(since > before for since, _ in snapshots)
             self._cut_points[feature] = snapshots[: later + 1]
+        del self._policies[sum(one.effective_from > before for one in self._policies) + 1 :]
+        in_force = self.policy(before)
+        if in_force is not None and self._leaves:  # what another has taken the place of is whole no more
+            since = in_force.effective_from
+            self._leaves = {version: leaves for version, leaves in self._leaves.items() if version[0] >= since}
 
     def _forget_launches(self, sku: str, gone: Iterable[Product]) -> None:
         known = {(version.category, version.launch_at) for version in self._versions[sku]}

@@ -58,7 +58,7 @@ class LeafValue:
 
     def advantages(self, arm: ArmValue, stage: str) -> list[float]:
         """Return per draw what an arm is worth more than a free slot, minor units, to a customer in a stage."""
-        here = self.stages.get(stage) or self.stages[START]
+        here = self.stages.get(stage) or self.stages.get(START) or (0.0,) * len(arm.gain)
         there = self.stages.get(arm.next) or here
         hold, lift = arm.hold, arm.lift
         return [gain - hold * now + lift * then for gain, now, then in zip(arm.gain, here, there, strict=True)]
@@ -157,6 +157,6 @@ def _packed(draws: Sequence[float]) -> bytes:
     return pack(f"<{len(draws)}f", *draws)
 
 
-def _unpacked(data: bytes) -> memoryview:
+def _unpacked(data: bytes) -> Sequence[float]:
     # A view instead of a tuple: a draw takes four bytes instead of 32, and hundreds of arms times leaves add up.
     return memoryview(data).cast("f")

@@ -22,6 +22,7 @@ from orchestrator.program import Definitions, Program, Segment
 from orchestrator.records import Candidate, Decision, EndedMoment, Trigger
 from orchestrator.reference import Product, Reference
 from orchestrator.simulation import Simulation
+from orchestrator.valuation import EVERYBODY, PROVEN, START, ArmValue, LeafValue, PolicySnapshot
 
 FIRST_DAY = "2017-03-01"  # a Wednesday
 ANA = "ana"
@@ -236,26 +237,55 @@ def program(
     return Program(definitions, TOPICS)
 
 
-REFERENCE = Reference(
-    (
-        Product(
-            "SHAMPOO", family="hair", category="care", price=1_000, margin_rate_bp=4_000, typical_days_of_supply=30
-        ),
-        Product("SOAP", family="soap", category="care", price=300, margin_rate_bp=5_000, typical_days_of_supply=30),
-        Product("BOOK", family="books", category="media", price=2_000, margin_rate_bp=2_500),
-    )
+def worth(*gain: float, state: str = PROVEN, **more: Any) -> ArmValue:
+    """Return an arm that is worth so much, minor units, in each world; it uses up nothing of a free slot."""
+    return ArmValue(gain, **{"hold": 0.0, "state": state, **more})
+
+
+def snapshot(
+    arms: Mapping[str, ArmValue],
+    *,
+    leaves: Mapping[str, LeafValue] | None = None,
+    stages: Mapping[str, Iterable[float]] | None = None,
+    explore_bp: int = 0,
+    since: str | int = "-9d 00:00",
+    version: str = "s1",
+) -> PolicySnapshot:
+    """Return what campaigns are worth to everybody, and to other leaves; nothing is tried at random."""
+    draws = max([len(arm.gain) for arm in arms.values()], default=1)
+    at = since if isinstance(since, int) else instant(since)
+    values = {name: tuple(each) for name, each in (stages or {START: (0.0,) * draws}).items()}
+    everybody = LeafValue(arms, values)
+    return PolicySnapshot(at, at, "v1", draws, explore_bp, {EVERYBODY: everybody, **(leaves or {})}, version=version)
+
+
+PRODUCTS = (
+    Product("SHAMPOO", family="hair", category="care", price=1_000, margin_rate_bp=4_000, typical_days_of_supply=30),
+    Product("SOAP", family="soap", category="care", price=300, margin_rate_bp=5_000, typical_days_of_supply=30),
+    Product("BOOK", family="books", category="media", price=2_000, margin_rate_bp=2_500),
 )
+REFERENCE = Reference(PRODUCTS)
 
 
 def simulation(
-    program: Program | None = None, *, start: str = "00:00", known: bool = True, max_lag: int | None = None
+    program: Program | None = None,
+    *,
+    start: str = "00:00",
+    known: bool = True,
+    max_lag: int | None = None,
+    learned: Iterable[PolicySnapshot] = (),
 ) -> Simulation:
     """Return a simulation at the start of the first day in which Ana's profile is known, unless nobody is to be.
 
-    Every customer goes through bytes after every step.
+    Every customer goes through bytes after every step. What was `learned` is in force from its instant on.
     """
     compiled = build_program() if program is None else program
-    simulated = Simulation(compiled, REFERENCE, max_lag=max_lag, round_trip=True)
+    reference = REFERENCE
+    for one in learned:
+        if reference is REFERENCE:
+            reference = Reference(PRODUCTS)
+        reference.put_policy(one)
+    simulated = Simulation(compiled, reference, max_lag=max_lag, round_trip=True)
     if known:
         simulated.feed(profile())
     simulated.advance(instant(start))

@@ -10,6 +10,7 @@ from orchestrator.customer import (
     STATE_VERSION,
     WAITING,
     Answered,
+    Context,
     Customer,
     Instance,
     Profile,
@@ -50,6 +51,20 @@ def everything(version: int = STATE_VERSION) -> Customer:
         customer.earned, customer.closed[0].earned_before = [2_460, 400, 0, 300], 1_200
     if version >= 4:
         customer.set_fact("reorder_due", {"hair": [1, 2_995_732, 1_488_358_800, 400, 1_486_630_800]})
+    if version >= 5:
+        customer.closed[0].context = Context(
+            "value_tier=high",
+            "welcome",
+            "email",
+            0.75,
+            0.125,
+            1_500,
+            ["winback+pct_10@email"],
+            9,
+            "explore",
+            "s1",
+            True,
+        )
     return customer
 
 

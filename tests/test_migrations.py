@@ -25,7 +25,14 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def layout() -> str:
     """Return the fields of everything that is stored, one a line, in the order in which they are written."""
-    stored = (customer.Customer, customer.Window, customer.Profile, customer.Answered, customer.Instance)
+    stored = (
+        customer.Customer,
+        customer.Window,
+        customer.Context,
+        customer.Profile,
+        customer.Answered,
+        customer.Instance,
+    )
     return "".join(
         f"{struct.__name__}.{name}: {struct.__annotations__[name]}\n"
         for struct in stored

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import fsum
 
 from orchestrator.arbitration.audience import join
 from orchestrator.arbitration.decide import Option, Verdict, arbitrate
@@ -10,7 +11,7 @@ from orchestrator.arbitration.eligibility import situation_of
 from orchestrator.arbitration.retract import forget_answered
 from orchestrator.arbitration.series import begin_series
 from orchestrator.arbitration.trigger import count_own_message, trigger_id_of, trigger_of
-from orchestrator.customer import OPEN, Answered, Instance, Window
+from orchestrator.customer import OPEN, Answered, Context, Instance, Window
 from orchestrator.events import FOREVER
 from orchestrator.identity import fingerprint
 from orchestrator.measurement import hold_slot
@@ -53,15 +54,19 @@ def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment
     cost, cost_bp = campaign.cost_with(offer)
     window = Window(verdict.decision_id, campaign.name, control, winner.moment.name, now, end, cost, version)
     window.offer, window.cost_bp, window.objective = offer, cost_bp, campaign.measure.objective
+    window.context = _context(step, verdict, winner)
     hold_slot(step, window)
     over = []
+    answered_too: set[tuple[str, str]] = set()
     for option in verdict.options:
+        place = option.moment.name, option.key
         if option is winner:
             reason = Reason.CONTROL if control else Reason.CHOSEN
-        elif option.candidate.reason == Reason.ALREADY_ANSWERED:
+        elif option.candidate.reason == Reason.ALREADY_ANSWERED and place not in answered_too:
             reason = Reason.ALREADY_ANSWERED
         else:
             continue
+        answered_too.add(place)  # once, whatever offers could have gone with it
         over.append(_answer(step, option, reason, campaign.name))
     opened = winner.instance.due
     first = campaign.series[0].name if campaign.series else ""
@@ -96,6 +101,28 @@ def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment
     step.effects.triggers.append(trigger_of(step, campaign, answered, end, action, first))
     count_own_message(step, answered)
     return over, trigger_id
+
+
+def _context(step: Step, verdict: Verdict, winner: Option) -> Context | None:
+    """Return how the winner was chosen, where anybody learns."""
+    grounds, choice, campaign = verdict.grounds, verdict.choice, winner.campaign
+    if grounds is None or choice is None or campaign is None:
+        return None
+    # The same arm may answer several moments, and whichever it answers, it is measured by the arm.
+    chances = zip(verdict.among, choice.propensities, strict=True)
+    last = step.customer.closed[-1].end if step.customer.closed else None
+    return Context(
+        leaf=grounds.leaf,
+        stage=grounds.stage,
+        channel=campaign.send.channel,
+        propensity=fsum(chance for option, chance in chances if option.arm == winner.arm),
+        none_propensity=choice.none_propensity,
+        control_bp=verdict.control_bp,
+        eligible=sorted({option.arm for option in verdict.among}),
+        free_for=-1 if last is None else step.customer.now - last,
+        chosen_by=choice.by,
+        policy_version=grounds.version,
+    )
 
 
 def look_again_at(now: int, candidates: Iterable[Candidate]) -> int:
@@ -160,8 +187,10 @@ def _record(step: Step, verdict: Verdict, over: list[EndedMoment], trigger_id: s
     treated = customer.window if verdict.arm == "treatment" else None
     if chosen is not None:
         reason = chosen.reason
+    elif verdict.arm == "holdout":
+        reason = Reason.HOLDOUT.value
     else:
-        reason = Reason.HOLDOUT.value if verdict.arm == "holdout" else candidates[0].reason
+        reason = candidates[0].reason if verdict.choice is None else Reason.NONE_BETTER.value
     step.effects.decisions.append(
         Decision(
             decision_id=verdict.decision_id,
@@ -176,6 +205,7 @@ def _record(step: Step, verdict: Verdict, over: list[EndedMoment], trigger_id: s
             trigger_id=trigger_id,
             candidates=candidates,
             ended=step.named(over),
+            policy_version="" if verdict.grounds is None else verdict.grounds.version,
             offer="" if chosen is None else chosen.offer,
             cost=0 if treated is None else treated.cost,
             cost_bp=0 if treated is None else treated.cost_bp,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from orchestrator.arbitration.campaign import After, Exclusion
 from orchestrator.conditions import readable
 from orchestrator.customer import Customer, Window
+from orchestrator.program import ADVANCED
 
 
 def windows_of(customer: Customer, campaign: str) -> Iterator[Window]:
@@ -28,13 +29,28 @@ def became_of(window: Window, now: int) -> str:
         return "control group"
     if window.void:
         return "taken back"
-    if window.clicked or any(paid > 0 for paid, _ in window.orders.values()):
+    if responded(window):
         return "responded"
     return "ignored" if window.end <= now else "received"
 
 
+def responded(window: Window) -> bool:
+    """Return whether the customer clicked on a message of a window, or placed an order of which something was kept.
+
+    In the control group, which got no message to click on, that is who would have come anyway.
+    """
+    return window.clicked or any(paid > 0 for paid, _ in window.orders.values())
+
+
+def counts(window: Window, outcome: str, now: int) -> bool:
+    """Return whether what became of a campaign is what is asked for."""
+    if outcome == ADVANCED:
+        return responded(window) and not window.void
+    return counts_as(became_of(window, now), outcome)
+
+
 def counts_as(became: str, outcome: str) -> bool:
-    """Return whether what became of a campaign is what is asked for; "" asks for nothing but that it was decided."""
+    """Return whether a word for it is what is asked for; "" asks for nothing but that it was decided."""
     if outcome == "received":
         return became in ("received", "responded", "ignored")
     return not outcome or became == outcome

@@ -36,6 +36,7 @@ class Policy:
     rest: int = 0
     collect_for: int = 0
     method: str = "priority"
+    """How one is chosen: `priority`, `expected_value`, or `compare` where customers are split between both."""
     compare: Mapping[str, int] = field(default_factory=dict)
     """The share of customers that each method decides for, basis points; empty where one decides for all."""
     by: tuple[str, ...] = ()
@@ -65,3 +66,8 @@ class Policy:
     never_act_older_than: int = DAY
     default_disorder: int = MINUTE
     default_accept_late: int = HOUR
+
+    @property
+    def learns(self) -> bool:
+        """Whether decisions and outcomes tell what learning asks for: who is alike, what could be chosen."""
+        return self.method != "priority" or bool(self.by) or bool(self.split_on)

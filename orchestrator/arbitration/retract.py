@@ -72,4 +72,4 @@ def _void(step: Step, answered: Answered, event: Event) -> None:
     if window is customer.window:
         void_series(step, window, event)
     else:
-        emit_amended(step, [window])
+        emit_amended(step, [window], max(event.time, customer.now))

@@ -54,6 +54,9 @@ class CampaignBuilder:
         after, exclusions = self._after(record), self._exclusions(record)
         for word in record.words("leads_to"):
             self._other(word, record, "lead to")
+        for word in record.words("grew_from"):
+            if word.text in record.texts("campaign"):
+                self.problems.error(word.place, "E051", f"'{word.text}' cannot grow from itself")
         offer = self._offer(record)
         cap = self._cap(record)
         self._check_control(record)
@@ -83,6 +86,7 @@ class CampaignBuilder:
             stop_when=stops,
             recheck_before_send=recheck,
             send_cost=0 if cost is None else cost.need("send", int),
+            grew_from=next(iter(record.texts("grew_from")), ""),
             pins=record.texts("on_change") == ("pin",),
         )
 

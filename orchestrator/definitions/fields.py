@@ -19,9 +19,9 @@ class Field:
     """One field: its type is a plain value's (values.PARSERS) or one of those in `TYPES`.
 
     `kind` is the kind or family of object that may stand here; `many` lets a list stand here; `options` are the words
-    of a choice; `planned` are words that the language will have, or their beginnings up to a `:` or `.`, and `later`
-    tells that it will have fields here; `low` and `high` are bounds as the type is written. A required field may be
-    `spared` by another, or by a word there: `series`, `class: legal`.
+    of a choice; `planned` are words that the language will have, or their beginnings up to a `:` or `.`; `low` and
+    `high` are bounds as the type is written. A required field may be `spared` by another, or by a word there: `series`,
+    `class: legal`.
     """
 
     name: str
@@ -34,7 +34,6 @@ class Field:
     many: bool = False
     options: tuple[str, ...] = ()
     planned: tuple[str, ...] = ()
-    later: bool = False
     low: str = ""
     high: str = ""
     spared: tuple[str, ...] = ()
@@ -68,6 +67,7 @@ TYPES: Mapping[str, str] = {
     "money": "an amount of the program's currency: 5 or 4.90",
     "percentage": "a share: 15%",
     "multiple": "a number: 2 or 2.5",
+    "times": "how many times as much: 3x or 1.5x",
     "count": "a whole number",
     "time": 'a time of day in quotes: "21:00"',
     "date": 'a date in quotes: "1970-01-01"',
@@ -488,6 +488,8 @@ _CAMPAIGNS = (
               "follow", default="follow", options=("follow", "pin")),
         Field("leads_to", "name", "The campaigns that somebody who responded becomes eligible for.",
               "[cross_sell_discovery]", many=True),
+        Field("grew_from", "name", "The campaign that this one was split from or replaces, which may be gone: what was "
+              "learned of it is where learning begins.", "cart_rescue"),
     )),
     Kind("shared_cap", "At most so many messages in a time, whoever gets them. Every partition has a fixed "
          "share of the total, so that it is never exceeded; where the total is below their number, some have none.", (
@@ -580,24 +582,48 @@ _POLICY = (
               "measure_ends", default="measure_ends", options=("measure_ends",)),
         Field("exempt", "choice", "Classes of message that need not wait; both when left out.",
               "[transactional, legal]", many=True, options=("transactional", "legal")),
-        Field("interrupt", "choice", "Whether something much better may cut in.", "never", default="never",
-              options=("never",), later=True),
+        Field("interrupt", "choice", "Whether something much better may cut in.", "{ when_value_exceeds: 3x }",
+              default="never", kind="interrupt", options=("never",)),
         Field("rest", "duration", "Quiet time after each campaign's window, which is measured without it.", "0d",
               default="0d", high="365d"),
     )),
+    Kind("interrupt", "When a campaign may end the window of another, in treatment and control alike; neither is "
+         "measured then.", (
+        Field("when_value_exceeds", "times", "How many times the expected value of the running campaign it must have.",
+              "3x", required=True, low="1x", high="1000x"),
+    )),
     Kind("choose", "When several campaigns are possible at once.", (
-        Field("method", "choice", "How one is chosen: the highest priority.", "priority", default="priority",
-              options=("priority",), planned=("expected_value",), later=True),
-        Field("horizon", "months", "How far ahead value counts.", "12m"),
+        Field("method", "choice", "How one is chosen: the highest priority, or what is expected to earn most beyond "
+              "sending nothing; or both, each for a share of the customers.", "expected_value", default="priority",
+              kind="methods", options=("priority", "expected_value")),
+        Field("by", "name", "The features and segments by which customers are told apart when learning: those with the "
+              "same values are alike. Features of words, such as tiers and stages, and of true or false.",
+              "[value_tier, heroes]", many=True),
+        Field("split_on", "name", "The features among which sub-personas are looked for, 20 at most.",
+              "[orders_lifetime, order_gap]", many=True),
+        Field("horizon", "months", "How far ahead value counts.", "12m", default="12m", low="1m", high="60m"),
         Field("include_follow_ons", "object", "How much of what comes after counts.", "{ depth: 3, discount: 0.9 }",
               kind="follow_ons"),
-        Field("none_is_an_option", "truth", "Whether sending nothing may win.", "true"),
+        Field("none_is_an_option", "truth", "Whether sending nothing may win.", "true", default="true"),
         Field("explore", "object", "The share of decisions that try something else, to learn.",
               "{ start: 5%, floor: 1% }", kind="explore"),
+        Field("unsubscribe_costs", "money", "What an unsubscription loses, beyond the campaigns that could have come.",
+              "5.00", default="0"),
+        Field("half_life", "duration", "After which time a result counts half.", "180d", default="180d",
+              low="7d", high="1100d"),
         Field("collect_for", "duration", "How long a moment that has opened waits for rivals before one is chosen.",
               "0s", default="0s", high="1d"),
         Field("cold_start", "choice", "How one is chosen before there is evidence.", "priority",
               options=("priority",)),
+    )),
+    Kind("methods", "Two ways to choose, each for a share of the customers, drawn once for each of them.", (
+        Field("compare", "object", "Who is chosen for by which.", "{ priority: 20%, expected_value: 80% }",
+              required=True, kind="compared"),
+    )),
+    Kind("compared", "The share of customers for each way to choose; together all of them.", (
+        Field("priority", "percentage", "By the highest priority.", "20%", required=True, low="1%", high="99%"),
+        Field("expected_value", "percentage", "By what is expected to earn most.", "80%", required=True, low="1%",
+              high="99%"),
     )),
     Kind("follow_ons", "What comes after.", (
         Field("depth", "count", "How many campaigns ahead.", "3", required=True, low="0", high="10"),

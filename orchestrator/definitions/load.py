@@ -136,7 +136,7 @@ class _Loader:
         keys = {name: moments[name].key if name in moments else ANY for name in self.moments}
         campaigns = self._campaigns(declared, names, keys)
         sections = dict(self._policy())
-        policy = build_policy(sections, self.problems)
+        policy = build_policy(sections, declared, names, self.problems)
         self._check_exempt(sections["one_at_a_time"], campaigns)
         definitions = Definitions(
             version, features, segments, moments, campaigns, policy or Policy(), self.catalogue.topic_by_event
@@ -282,6 +282,7 @@ def _used(definitions: Definitions) -> Iterator[str]:
             yield moment.shape.of
         elif isinstance(moment.shape, Around):
             yield moment.shape.date
+    yield from (*definitions.policy.by, *definitions.policy.split_on)
 
 
 def _conditions(definitions: Definitions) -> Iterator[Condition]:

@@ -172,9 +172,6 @@ class Reader:
                 return self._named(known, node)
             if known.kind:
                 return self.read(known.kind, node, f"'{known.name}'")
-            if known.later:
-                self.not_yet(node.place, f"'{known.name}' with fields")
-                return None
             self._misshapen(known, node, "fields")
             return None
         if isinstance(node, Sequence):

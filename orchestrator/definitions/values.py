@@ -37,6 +37,7 @@ _MONTHS = re.compile(r"([0-9]{1,3})m")
 _MONEY = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,2}))?")
 _PERCENTAGE = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,2}))?%")
 _MULTIPLE = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,3})?")
+_TIMES = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?)x")
 _TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _COUNT = re.compile(r"[0-9]{1,9}")
@@ -140,6 +141,15 @@ def multiple(scalar: Scalar, problems: Problems) -> int | None:
     return int(Decimal(scalar.text) * 1000)
 
 
+def times(scalar: Scalar, problems: Problems) -> int | None:
+    """Return how many times as much in thousandths."""
+    match = _TIMES.fullmatch(scalar.text)
+    if match is None:
+        _refuse(scalar, problems, "E025", "how many times as much", "3x or 1.5x")
+        return None
+    return int(Decimal(match[1]) * 1000)
+
+
 def count(scalar: Scalar, problems: Problems) -> int | None:
     """Return a whole number."""
     if _COUNT.fullmatch(scalar.text) is None:
@@ -233,6 +243,7 @@ PARSERS: dict[str, Parser] = {
     "money": money,
     "percentage": percentage,
     "multiple": multiple,
+    "times": times,
     "count": count,
     "time": time_of_day,
     "date": calendar_date,

@@ -424,6 +424,53 @@ policy:
             never_act_older_than=12 * HOUR,
         )
 
+    def test_everything_written_about_choice(self) -> None:
+        """Also how customers are told apart, which may be by segments."""
+        text = """
+features:
+  lifecycle: { stage: [new, active, hero, at_risk, lapsed], from: order.placed }
+  orders: { count: order.placed }
+segments:
+  heroes: { say: "Buy often", is: "orders >= 6" }
+choose:
+  method: expected_value
+  by: [lifecycle, heroes]
+  split_on: orders
+  horizon: 6m
+  include_follow_ons: { depth: 2, discount: 0.8 }
+  none_is_an_option: false
+  explore: { start: 8%, floor: 2% }
+  collect_for: 1m
+  unsubscribe_costs: 7.50
+  half_life: 90d
+one_at_a_time: { interrupt: { when_value_exceeds: 2.5x } }
+"""
+
+        assert sound(text).policy == Policy(
+            method="expected_value",
+            by=("lifecycle", "heroes"),
+            split_on=("orders",),
+            horizon=365 * DAY // 2,
+            follow_on_depth=2,
+            follow_on_discount=0.8,
+            none_is_an_option=False,
+            explore_start_bp=800,
+            explore_floor_bp=200,
+            collect_for=MINUTE,
+            unsubscribe_cost=750,
+            half_life=90 * DAY,
+            interrupt_above=2.5,
+        )
+
+    def test_methods_are_compared_on_shares_of_the_customers(self) -> None:
+        """In the order in which customers are dealt out."""
+        policy = sound("choose: { method: { compare: { expected_value: 80%, priority: 20% } } }").policy
+
+        assert (policy.method, list(policy.compare.items())) == (
+            "compare",
+            [("priority", 2_000), ("expected_value", 8_000)],
+        )
+
 
 class TestVersion:
     """A hash of what is said."""

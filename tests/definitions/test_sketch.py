@@ -27,10 +27,6 @@ WARNINGS = {
     "W002 nothing uses feature 'last_order_at'",
     "W002 nothing uses feature 'p_alive'",
     "W003 'stop_when' has no effect: the one message goes out with the decision",
-    *(
-        f"W003 '{name}' has no effect under `method: priority`"
-        for name in ("cold_start", "explore", "horizon", "include_follow_ons", "none_is_an_option")
-    ),
     "W018 'value_tier' is unknown until there is a snapshot: orchestrator snapshots publish, or give it 'cut_points' "
     "to begin with",
 }
