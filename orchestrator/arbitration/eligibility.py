@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.history import excluded_until, follows
 from orchestrator.arbitration.offers import choose_offer
+from orchestrator.arbitration.policy import Policy
 from orchestrator.civil import period_of, quiet_until, to_local, zone_for
 from orchestrator.conditions import Condition, readable
 from orchestrator.customer import Customer, Instance, Profile
@@ -61,9 +62,13 @@ def situation_of(
     policy = program.policy
     profile = customer.profile or _NO_PROFILE
     zone = zone_for(profile.time_zone, profile.country, policy)
-    period = period_of(now, policy.holdout_rotate)
-    held_out = draw("holdout", customer_id, period) < policy.holdout_bp
-    return Situation(program, reference, customer, customer_id, now, zone, held_out, quotas)
+    held = held_out(policy, customer_id, now)
+    return Situation(program, reference, customer, customer_id, now, zone, held, quotas)
+
+
+def held_out(policy: Policy, customer_id: str, now: int) -> bool:
+    """Return whether nobody writes to a customer in the period of an instant."""
+    return draw("holdout", customer_id, period_of(now, policy.holdout_rotate)) < policy.holdout_bp
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from orchestrator.backtest.result import read_records
 from orchestrator.cli.reading import as_json as json_option
-from orchestrator.cli.reading import brokers, open_topics, progress_bars
+from orchestrator.cli.reading import brokers, kept_records, open_topics, progress_bars, records_folder
 from orchestrator.cli.recorded import definitions_of, settings_of
 from orchestrator.report.journeys import Journeys, Pair
 from orchestrator.report.journeys_page import render, table
@@ -24,11 +23,7 @@ Records = Iterable[dict[str, Any]]
 
 
 @click.command(epilog="Example: orchestrator journeys --records last-year --definitions my-pack --html journeys.html")
-@click.option(
-    "--records",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder that a back-test wrote, instead of the topics.",
-)
+@records_folder
 @click.option(
     "--definitions",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -82,12 +77,7 @@ def _imagined(folder: Path) -> list[Pair]:
 
 
 def _of_folder(folder: Path) -> tuple[Records, Records]:
-    for kind in ("decisions", "outcomes"):
-        if not (folder / f"{kind}.avro").exists():
-            raise OperatorError(
-                f"--records: {folder} has no {kind}.avro; name what backtest --out wrote", exit_code=USAGE
-            )
-    return read_records(folder, "decisions"), read_records(folder, "outcomes")
+    return kept_records(folder, "decisions"), kept_records(folder, "outcomes")
 
 
 def _of_topics(bootstrap_servers: str | None) -> tuple[Records, Records]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from orchestrator.backtest.result import read_records
 from orchestrator.definitions.catalogue import CATALOGUE, Catalogue
 from orchestrator.runtime import settings as environment
 from orchestrator.runtime import topics as declared
 from orchestrator.runtime.auditor import ProgressOf
+from orchestrator.runtime.errors import USAGE, OperatorError
 from orchestrator.runtime.record_reader import RecordReader
 from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.topic import Topics
@@ -25,6 +28,12 @@ brokers = click.option(
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
+
+records_folder = click.option(
+    "--records",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder that a back-test wrote, instead of the topics.",
+)
 
 topics_file = click.option(
     "--topics-file",
@@ -58,6 +67,13 @@ def settings_of(bootstrap_servers: str | None) -> Settings:
     if bootstrap_servers is not None:
         given["ORCHESTRATOR_BOOTSTRAP_SERVERS"] = bootstrap_servers
     return environment.load(given, required=("BOOTSTRAP_SERVERS",))
+
+
+def kept_records(folder: Path, kind: str) -> Iterable[dict[str, Any]]:
+    """Return what a back-test wrote of a kind, or raise an OperatorError where the folder has none of it."""
+    if not (folder / f"{kind}.avro").exists():
+        raise OperatorError(f"--records: {folder} has no {kind}.avro; name what backtest --out wrote", exit_code=USAGE)
+    return read_records(folder, kind)
 
 
 @contextmanager

@@ -1,22 +1,48 @@
-"""`orchestrator report`: what the campaigns are worth, from the outcome records alone."""
+"""`orchestrator report`: what the campaigns are worth, one by one and all together, and what the rules cost."""
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 
+from orchestrator.arbitration.policy import Policy
+from orchestrator.backtest.earnings import ledger_of
 from orchestrator.cli.reading import as_json as json_option
-from orchestrator.cli.reading import brokers, open_topics, progress_bars
+from orchestrator.cli.reading import brokers, kept_records, open_topics, progress_bars, records_folder
+from orchestrator.cli.recorded import bars, definitions_of, history_of, instant, settings_of
+from orchestrator.learning.program import Whole, fill, first_of, whole_program
 from orchestrator.learning.uplift import METRICS, OBJECTIVE
+from orchestrator.report import levers, program_page
 from orchestrator.report.worth import Worth
 from orchestrator.report.worth_page import render
 from orchestrator.report.worth_table import table
+from orchestrator.runtime import published
+from orchestrator.runtime.compose import topics_of
+from orchestrator.runtime.errors import USAGE, OperatorError
+from orchestrator.runtime.topic import Topic
+
+Records = Iterable[dict[str, Any]]
+
+_PAGE_WIDTH = 150
 
 
-@click.command(epilog="Example: orchestrator report --html worth.html")
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where output records come from: the topics, or a folder that a back-test wrote."""
+
+    name: str
+    read: Callable[[str], Records]
+
+
+@click.command(epilog="Example: orchestrator report --program --rules --html worth.html")
 @click.option(
     "--metric",
     type=click.Choice((OBJECTIVE, *METRICS)),
@@ -25,30 +51,114 @@ from orchestrator.report.worth_table import table
     help="What to compare; each campaign by the objective it names, unless one is named here.",
 )
 @click.option("--before-cost", is_flag=True, help="Do not take off what messages and offers cost, as after a replay.")
-@click.option("--currency", default="USD", show_default=True, help="The program's currency, as in policy.yaml.")
+@click.option(
+    "--program", is_flag=True, help="Also the program as a whole: against the hold-out, and methods compared."
+)
+@click.option("--rules", is_flag=True, help="Also what each rule costs, from the decisions.")
+@records_folder
+@click.option(
+    "--events",
+    type=click.Path(exists=True, path_type=Path),
+    help="For --program: recorded events, instead of the input topics.",
+)
+@click.option(
+    "--definitions",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="For --program: the definitions, instead of those that were published last.",
+)
+@click.option("--since", metavar="TIME", help="For --program: when it began; default: with the first window.")
+@click.option("--currency", help="The program's currency; default: as in the definitions, else USD.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page with plots.")
 @brokers
 @json_option
 def report(
-    metric: str, before_cost: bool, currency: str, html: Path | None, bootstrap_servers: str | None, as_json: bool
+    metric: str,
+    before_cost: bool,
+    program: bool,
+    rules: bool,
+    records: Path | None,
+    events: Path | None,
+    definitions: Path | None,
+    since: str | None,
+    currency: str | None,
+    html: Path | None,
+    bootstrap_servers: str | None,
+    as_json: bool,
 ) -> None:
     """Show what every campaign was worth against its randomised control.
 
-    Reads the topic `campaign-outcomes` to its end. The intervals are right however often this is run; where there is
-    not enough data yet, it says so and about how many more customers are needed.
+    Reads the topic `campaign-outcomes` to its end, or what a back-test wrote. The intervals are right however often
+    this is run; where there is not enough data yet, it says so and about how many more customers are needed.
     """
-    _, topics, reader = open_topics(bootstrap_servers)
-    with progress_bars() as progress_of:
-        outcomes = [record for record, _ in reader.read(topics.outcomes, progress=progress_of(topics.outcomes.name))]
-    found = Worth.fold(outcomes, metric, net=not before_cost, currency=currency)
+    source = _of_topics(bootstrap_servers) if records is None else _of_folder(records)
+    outcomes = list(source.read("outcomes"))
+    policy = _policy(definitions, bootstrap_servers) if program or definitions is not None else None
+    money = currency or ("USD" if policy is None else policy.currency)
+    whole = None
+    if program and policy is not None:
+        whole = _whole(outcomes, policy, definitions, events, since, bootstrap_servers, net=not before_cost)
+    prices = levers.fold(source.read("decisions")) if rules else None
+    found = Worth.fold(outcomes, metric, net=not before_cost, currency=money)
+
     if html is not None:
-        html.write_text(render(found), encoding="utf-8")
+        html.write_text(render(found, *program_page.sections(whole, prices, money)), encoding="utf-8")
     if as_json:
-        click.echo(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))
+        told = found.as_dict() | program_page.as_dict(whole, prices)
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
         return
     if not found.results.campaigns:
-        click.echo(f"No measurement window has closed yet: {topics.outcomes.name} has no outcome.")
+        click.echo(f"No measurement window has closed yet: {source.name} has no outcome.")
         return
-    Console().print(table(found))
+    console = Console(width=None if sys.stdout.isatty() else _PAGE_WIDTH)
+    console.print(Group(table(found), *program_page.tables(whole, prices, money)))
     if html is not None:
         click.echo(f"{html.resolve().as_uri()}")
+
+
+def _whole(
+    outcomes: list[dict[str, Any]],
+    policy: Policy,
+    definitions: Path | None,
+    events: Path | None,
+    since: str | None,
+    bootstrap_servers: str | None,
+    *,
+    net: bool,
+) -> Whole | None:
+    """Return the program as a whole from the recorded events, None before it has begun."""
+    began = first_of(outcomes) if since is None else instant("--since", since)
+    if began is None:
+        return None
+    folder = definitions or Path()
+    settings = settings_of(folder, live=events is None, bootstrap_servers=bootstrap_servers)
+    with bars() as told:
+        ledger = ledger_of(history_of(settings, events), policy, told)
+    fill(ledger, outcomes, net=net)
+    return whole_program(ledger, policy, began, ledger.last + 1)
+
+
+def _policy(folder: Path | None, bootstrap_servers: str | None) -> Policy:
+    """Return the policy of a folder, else of what was published last, or raise an OperatorError."""
+    if folder is not None:
+        return definitions_of(folder, settings_of(folder)).policy
+    settings, topics, _ = open_topics(bootstrap_servers)
+    publications = published.read_all(settings, topics)
+    if not publications:
+        raise OperatorError("no definitions were published: name them with --definitions DIR", exit_code=USAGE)
+    return publications[-1].definitions(topics_of(settings).catalogue).policy
+
+
+def _of_folder(folder: Path) -> Source:
+    return Source(str(folder), partial(kept_records, folder))
+
+
+def _of_topics(bootstrap_servers: str | None) -> Source:
+    _, topics, reader = open_topics(bootstrap_servers)
+    named: Mapping[str, Topic] = {"outcomes": topics.outcomes, "decisions": topics.decisions}
+
+    def read(kind: str) -> Records:
+        topic = named[kind]
+        with progress_bars() as progress_of:
+            yield from (record for record, _ in reader.read(topic, progress=progress_of(topic.name)))
+
+    return Source(topics.outcomes.name, read)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.learning.intervals import Interval, discoveries, evidence, interval, more_customers, standard_error
 
@@ -69,7 +69,8 @@ class Comparison:
     `own_history` is the share of the difference's variance that the customers' own history took away; `cost` what its
     messages and offers were declared to cost, minor units; `worth_knowing` the difference one wants to see, and
     `more_customers` about how many more it takes for that, or for any answer, None where that cannot be told yet.
-    `evidence` is the e-value against no difference at all.
+    `evidence` is the e-value against no difference at all, `ratio` the treated mean in control means, where that is
+    money and not 0.
     """
 
     campaign: str
@@ -83,6 +84,7 @@ class Comparison:
     metric: str = "margin"
     worth_knowing: float = 0.0
     evidence: float = 1.0
+    ratio: Interval | None = None
 
     @property
     def total(self) -> Interval | None:
@@ -236,6 +238,27 @@ def _pairs(campaign: str, windows: Sequence[Outcome], metric: str, net: bool, gr
     return [pairs[group] for group in sorted(pairs)]
 
 
+class Unit(NamedTuple):
+    """One customer for some time: the group they were drawn for, what they earned net of `cost`, and before it."""
+
+    customer: str
+    arm: str
+    gained: int
+    before: int
+    cost: int = 0
+
+
+def contrast(name: str, units: Iterable[Unit]) -> Comparison:
+    """Return the comparison of two groups of customers drawn by hash, as sure at every look as that of a campaign."""
+    pair = _Pair(name, "", "margin")
+    for unit in units:
+        side = pair.control if unit.arm == "control" else pair.treatment
+        side.add(unit.customer, 1.0, unit.gained, unit.before)
+        pair.cost += unit.cost
+    pair.settle()
+    return pair.comparison()
+
+
 class _Sample:
     """Windows in one arm: per customer their weight, what was gained in them and what had been earned before them."""
 
@@ -328,6 +351,19 @@ class _Pair:
             influences[customer] = influences.get(customer, 0.0) - influence
         return influences
 
+    def _ratio(self) -> Interval | None:
+        """Return the treated mean in control means, both as if all had earned the same before."""
+        treatment, control, slope = self.treatment, self.control, self.slope
+        usual = slope * (treatment.before + control.before) / (treatment.weight + control.weight)
+        base = control.mean(slope) + usual
+        if self.metric not in MONEY or base <= 0:
+            return None
+        ratio = (treatment.mean(slope) + usual) / base
+        influences = treatment.influences(slope)
+        for customer, influence in control.influences(slope).items():
+            influences[customer] = influences.get(customer, 0.0) - ratio * influence
+        return interval(ratio, {customer: influence / base for customer, influence in influences.items()})
+
     def comparison(self) -> Comparison:
         arms = self.treatment.arm(ENOUGH["treatment"]), self.control.arm(ENOUGH["control"])
         if not self.enough:
@@ -353,6 +389,7 @@ class _Pair:
             metric=self.metric,
             worth_knowing=worth,
             evidence=evidence(self.difference, self.influences, self.least),
+            ratio=self._ratio(),
         )
 
 

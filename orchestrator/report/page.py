@@ -76,6 +76,7 @@ dl { margin: 0; }
 .plain { border-left: 3px solid var(--accent); padding: 2px 0 2px 16px; }
 .alert { border-color: var(--warn); }
 details { margin-top: 14px; } summary { cursor: pointer; color: var(--soft); font-size: 14.5px; }
+section > .scroll + * { margin-top: 16px; }
 figure { margin: 0 0 16px; } figcaption { font-size: 14px; margin-top: 6px; }
 .chart { display: block; width: 100%; min-width: 660px; height: auto; overflow: visible; font-size: 13px; }
 .chart text { fill: var(--ink); } .chart .axis, .chart .note { fill: var(--soft); font-size: 12px; }
