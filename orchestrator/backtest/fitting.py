@@ -51,6 +51,8 @@ def _fit(schema: Any, names: dict[str, Fit]) -> Fit:
     if kind == "map":
         entry = _fit(schema["values"], names)
         return lambda value: {str(name): entry(one) for name, one in _entries(value)}
+    if kind == "enum":
+        return lambda value: _one_of(schema["symbols"], value)
     if kind in names:
         return lambda value: names[kind](value)
     return _SCALARS[kind]
@@ -124,10 +126,25 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _one_of(words: list[str], value: Any) -> str:
+    if value not in words:
+        raise Unfit(f"expected one of {', '.join(words)}, found {_short(value)}")
+    return str(value)
+
+
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unfit(f"expected a number, found {_short(value)}")
     return float(value)
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, str):  # as Avro has them in JSON: a character for a byte
+        try:
+            return value.encode("latin-1")
+        except UnicodeEncodeError:
+            raise Unfit(f"expected bytes, a character for each, found {_short(value)}") from None
+    return bytes(_a(bytes, value, "bytes"))
 
 
 def _null(value: Any) -> None:
@@ -147,5 +164,5 @@ _SCALARS: Mapping[str, Fit] = {
     "float": _number,
     "double": _number,
     "string": _text,
-    "bytes": lambda value: _a(bytes, value, "bytes"),
+    "bytes": _bytes,
 }

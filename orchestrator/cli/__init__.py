@@ -28,6 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "orchestrator.cli.snapshots:snapshots",
         "Compute over all customers where the bands of a quantile begin, and publish it to running engines.",
     ),
+    "policy": (
+        "orchestrator.cli.policy:policy",
+        "Show what each campaign was found to be worth, prove it from the outcomes, or compute it offline.",
+    ),
     "report": ("orchestrator.cli.report:report", "Show what every campaign was worth against randomised control."),
     "journeys": ("orchestrator.cli.journeys:journeys", "Show which campaigns followed which, and who ordered."),
     "segments": ("orchestrator.cli.segments:segments", "Show how large each segment was, week by week, and why."),

@@ -8,13 +8,61 @@ from typing import Any
 from confluent_kafka import KafkaError, Message, Producer
 
 from orchestrator.runtime.avro import Codec
+from orchestrator.runtime.clock import steady_ms
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.partitioner import partition_of
+from orchestrator.runtime.policy_log import policy_topic
 from orchestrator.runtime.topic import Topics
+from orchestrator.runtime.topic_follower import Follower
 from orchestrator.runtime.topic_reader import topic_spans
+
+LEARNS_SECONDS = 300.0
+"""How long a snapshot is waited for: until engines have come to the barrier, and the learner has made it."""
 
 Arrival = tuple[int, str, str, dict[str, Any]]
 """Arrival instant in milliseconds, topic, key and record."""
+
+
+class PolicyWatch:
+    """The snapshots that were published so far: as of when the newest whole one is, and where it ends."""
+
+    def __init__(self, client_config: Mapping[str, Any], topics: Topics, codec: Codec) -> None:
+        topic = policy_topic(topics)
+        self.topic = topic.name
+        self.as_of = -1
+        self.end = 0
+        self._decode = codec.decoder(topic)
+        self._log = Follower(client_config, {topic.name: 1})
+        self._leaves: dict[str, set[str]] = {}
+        for message in self._log.catch_up():
+            self._take(message)
+
+    def wait(self, as_of: int) -> None:
+        """Wait for the snapshot as of an instant, or raise an OperatorError when none comes."""
+        deadline = steady_ms() + LEARNS_SECONDS * 1000
+        while self.as_of < as_of:
+            for message in self._log.poll(0.1):
+                self._take(message)
+            if steady_ms() > deadline:
+                raise OperatorError(
+                    f"no policy snapshot came within {LEARNS_SECONDS:.0f} s: do the engines run, and a control worker "
+                    "with ORCHESTRATOR_LEARN_EVERY as the replay has it?"
+                )
+
+    def _take(self, message: Message) -> None:
+        value = message.value()
+        if not isinstance(value, bytes):
+            return
+        record = self._decode(value)
+        leaves = self._leaves.setdefault(record["version"], set())
+        leaves.add(record["leaf"])
+        if len(leaves) == record["leaves"]:
+            del self._leaves[record["version"]]
+            self.as_of, self.end = max(self.as_of, record["as_of"]), (message.offset() or 0) + 1
+
+    def close(self) -> None:
+        """Leave the brokers."""
+        self._log.close()
 
 
 class Replayer:
@@ -22,9 +70,21 @@ class Replayer:
 
     A barrier at T names the offsets after everything that had arrived by T. Offsets are counted, not asked for, so
     nothing has to be flushed: the replayer must be the only one that writes to these topics.
+
+    With `learn_every` it waits after the first barrier of each such time until a policy snapshot was published that
+    counts all outcomes up to then: engines decide nothing further meanwhile, and what they decide next waits for it. So
+    a replay is the same every time, whoever learns and however long that takes.
     """
 
-    def __init__(self, client_config: Mapping[str, Any], topics: Topics, codec: Codec, *, barrier_every: int) -> None:
+    def __init__(
+        self,
+        client_config: Mapping[str, Any],
+        topics: Topics,
+        codec: Codec,
+        *,
+        barrier_every: int,
+        learn_every: int | None = None,
+    ) -> None:
         self._topics = {topics.plain_name(topic.name): topic for topic in topics}
         self.partitions = topics.partitions
         self._inputs = [topic.name for topic in (topics.profiles, *topics.inputs)]
@@ -37,6 +97,8 @@ class Replayer:
         for name in (*self._inputs, *self._references):
             for partition, span in topic_spans(client_config, name).items():
                 self._ends[name, partition] = span.end
+        self._learn_every = learn_every
+        self._policy = None if learn_every is None else PolicyWatch(client_config, topics, codec)
         self._failure: KafkaError | None = None
         self._producer = Producer(
             {
@@ -101,6 +163,15 @@ class Replayer:
         self._producer.poll(0)
         if self._failure is not None:
             raise OperatorError(f"a record could not be delivered ({self._failure.str()}): replay into new topics")
+        if self._policy is not None and self._learn_every is not None:
+            self._learn(self._policy, time // self._learn_every * self._learn_every)
+
+    def _learn(self, policy: PolicyWatch, as_of: int) -> None:
+        """Wait for the snapshot as of an instant; the barriers to come ask engines to have read it."""
+        if as_of > policy.as_of:
+            self.finish()
+            policy.wait(as_of)
+        self._ends[policy.topic, 0] = policy.end
 
     def finish(self) -> None:
         """Wait until everything is delivered."""

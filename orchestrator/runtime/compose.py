@@ -22,6 +22,7 @@ from orchestrator.runtime.connection import client_config, connect
 from orchestrator.runtime.definitions_folder import load_folder
 from orchestrator.runtime.errors import USAGE, OperatorError
 from orchestrator.runtime.intake import Intake, sources_of
+from orchestrator.runtime.learner import FixedDefinitions, Learned, Learner, LearnerConfig, PublishedDefinitions
 from orchestrator.runtime.loop import Loop, LoopConfig, no_probe
 from orchestrator.runtime.outbox import Headers, Outbox
 from orchestrator.runtime.partition import Deciding
@@ -165,6 +166,25 @@ def build_rebuild(settings: Settings) -> Rebuild:
 def build_backfill(settings: Settings) -> Backfill:
     """Return what folds history into new features, as `build_rebuild` does."""
     return Backfill(*_looked_up(settings), group=settings.group)
+
+
+def build_learner(settings: Settings, learned: Learned) -> Learner:
+    """Return what learns for the group of the settings, with its transactional id taken."""
+    topics = topics_of(settings)
+    if settings.definitions is None or settings.learn_every_ms is None:
+        raise OperatorError("nothing is learned: set ORCHESTRATOR_DEFINITIONS and ORCHESTRATOR_LEARN_EVERY")
+    if settings.definitions == PUBLISHED:
+        definitions: FixedDefinitions | PublishedDefinitions = PublishedDefinitions(topics)
+    else:
+        definitions = FixedDefinitions(load_folder(settings.definitions, topics.catalogue))
+    config = LearnerConfig(
+        transactional_id=f"{settings.group}.learner",
+        every=settings.learn_every_ms,
+        retention=settings.policy_retention_ms,
+        group=None if settings.barriers == "live" else settings.group,
+    )
+    shared = {**client_config(settings), "logger": kafka_log}
+    return Learner(config, shared, topics, codec_of(settings), definitions, learned, now_ms, steady_ms)
 
 
 def _looked_up(

@@ -6,6 +6,9 @@ start would take far longer than restoring the facts. The facts of a customer ar
 into it, so no crash can tear them, and what is delivered again changes nothing. There is one table because Faust, while
 it restores several, can put a record of one into another.
 
+What campaigns are worth is learned here, too (`learner`): in a thread of its own, with a consumer of its own that reads
+every outcome from the beginning, by the one instance that has the first partition.
+
 Nothing else is in the changelog. Decisions are found again by their offsets: a copy would be twenty times larger, and
 outlive the retention that the topic promises. Totals are counted from the table after each restore. The counters by
 reason and by campaign begin with the process, as counters of Prometheus do.
@@ -14,12 +17,14 @@ reason and by campaign begin with the process, as counters of Prometheus do.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 import faust
+from faust.exceptions import ConsumerNotStarted
 
 from orchestrator.runtime.clock import now_ms
-from orchestrator.runtime.compose import codec_of, topics_of
+from orchestrator.runtime.compose import build_learner, codec_of, topics_of
 from orchestrator.runtime.connection import client_config, connect
 from orchestrator.runtime.control_agents import add_agents
 from orchestrator.runtime.control_app import changelog_of, datadir, new_app
@@ -27,6 +32,7 @@ from orchestrator.runtime.control_book import Book
 from orchestrator.runtime.control_pages import Fetch, add_pages
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.hosting import exit_code_of, run_worker
+from orchestrator.runtime.learner_service import LearnerService
 from orchestrator.runtime.record_picker import pick
 from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.topic import Topic, Topics
@@ -59,7 +65,9 @@ def control_app(settings: Settings) -> faust.App:
     changelog = changelog_of(settings, topics)
     apply(admin, Topics((changelog,)))
 
-    app = new_app(settings)
+    learner = LearnerService(partial(build_learner, settings), lambda: _owns_the_first(app, topics.decisions))
+    learns = settings.definitions is not None and settings.learn_every_ms is not None
+    app = new_app(settings, (learner,) if learns else ())
     table = app.Table("customers", key_type=bytes, value_type=bytes, changelog_topic=_changelog(app, changelog))
     book = Book(table, topics.partitions, now_ms)
 
@@ -73,8 +81,16 @@ def control_app(settings: Settings) -> faust.App:
     def ready() -> bool:
         return bool(app.tables.actives_ready) and not app.rebalancing
 
-    add_pages(app, book, ready, settings.web_token, _fetch(settings, topics.decisions, decoders))
+    add_pages(app, book, learner.learned, ready, settings.web_token, _fetch(settings, topics.decisions, decoders))
     return app
+
+
+def _owns_the_first(app: faust.App, topic: Topic) -> bool:
+    """Return whether the first partition of a topic is this instance's: so one of them has the learner's turn."""
+    try:
+        return any(tp.topic == topic.name and tp.partition == 0 for tp in app.consumer.assignment())
+    except (ConsumerNotStarted, AssertionError):
+        return False
 
 
 def _changelog(app: faust.App, topic: Topic) -> Any:

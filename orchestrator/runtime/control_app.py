@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import faust
+from faust.app.base import BootStrategy
 from faust.auth import Credentials, OAuthCredentials
 from faust.transport.drivers import aiokafka as driver
+from mode import ServiceT
 
 from orchestrator.runtime.embedded_broker import free_ports
 from orchestrator.runtime.errors import USAGE, OperatorError
@@ -108,10 +111,20 @@ def changelog_of(settings: Settings, topics: Topics) -> Topic:
     )
 
 
-def new_app(settings: Settings) -> faust.App:
-    """Return the app, reaching the brokers as the settings say, without agents or pages."""
+def new_app(settings: Settings, services: Sequence[ServiceT] = ()) -> faust.App:
+    """Return the app, reaching the brokers as the settings say, without agents or pages; services run beside it."""
     session = settings.session_timeout_ms / 1000
-    return _App(
+
+    class WithServices(BootStrategy):
+        """Starts everything of Faust's, then the services: last to start, first to stop."""
+
+        def server(self) -> Iterable[ServiceT]:
+            return [*super().server(), *services]
+
+    class App(_App):
+        BootStrategy = WithServices
+
+    return App(
         app_id(settings),
         broker=[f"kafka://{server}" for server in settings.bootstrap_servers.split(",")],
         broker_credentials=credentials(settings),

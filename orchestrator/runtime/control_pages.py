@@ -13,8 +13,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from orchestrator.runtime.clock import now_ms
 from orchestrator.runtime.control_book import Book
 from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.learner import Learned
 from orchestrator.runtime.metric import Described, Values, registry_with
 from orchestrator.runtime.settings import Secret
 from orchestrator.why import explain
@@ -29,10 +31,18 @@ class Scrape(NamedTuple):
 
     book: Book
     ready: bool
+    learned: Learned
+    now: int
 
 
 def _by(read: Callable[[Book], Mapping[str, int]]) -> Callable[[Scrape], Values]:
     return lambda scrape: [((key,), count) for key, count in read(scrape.book).items()]
+
+
+def _policy_age(scrape: Scrape) -> Values:
+    learned = scrape.learned
+    if learned.is_active and learned.is_asked and learned.as_of:
+        yield (), max(0, scrape.now - learned.as_of) / 1000
 
 
 METRICS: tuple[Described[Scrape], ...] = (
@@ -49,6 +59,22 @@ METRICS: tuple[Described[Scrape], ...] = (
               lambda scrape: [((), scrape.book.redelivered)]),
     Described("journey_control_ready", "gauge", (), "1 while its table is restored and can be asked.",
               lambda scrape: [((), scrape.ready)]),
+    # The learner: what is not there, such as the age of a snapshot before the first, is not told.
+    Described("journey_learner_active", "gauge", (), "1 while this instance learns for the group.",
+              lambda scrape: [((), scrape.learned.is_active)]),
+    Described("journey_learner_outcomes", "counter", (), "Outcome records read, tombstones included.",
+              lambda scrape: [((), scrape.learned.outcomes)]),
+    Described("journey_learner_snapshots", "counter", (), "Policy snapshots published.",
+              lambda scrape: [((), scrape.learned.snapshots)]),
+    Described("journey_learner_late_snapshots", "counter", (),
+              "Snapshots that were published only after they had begun to count.",
+              lambda scrape: [((), scrape.learned.late)]),
+    Described("journey_learner_failures", "counter", (), "Failures, after each of which the learner begins anew.",
+              lambda scrape: [((), scrape.learned.failures)]),
+    Described("journey_learner_planning_seconds", "gauge", (), "How long the last planning took.",
+              lambda scrape: [((), scrape.learned.planning_seconds)]),
+    Described("journey_policy_age_seconds", "gauge", (),
+              "How long ago the outcomes were counted that the newest snapshot is made of.", _policy_age),
 )  # fmt: skip
 """Every metric of the control role."""
 
@@ -56,20 +82,23 @@ METRICS: tuple[Described[Scrape], ...] = (
 class BookCollector(Collector):
     """Turns the book into metrics, at the time of the scrape."""
 
-    def __init__(self, book: Book, ready: Callable[[], bool]) -> None:
+    def __init__(self, book: Book, learned: Learned, ready: Callable[[], bool]) -> None:
         self._book = book
+        self._learned = learned
         self._ready = ready
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of the control role."""
-        scrape = Scrape(self._book, self._ready())
+        scrape = Scrape(self._book, self._ready(), self._learned, now_ms())
         for metric in METRICS:
             yield metric.family(scrape)
 
 
-def add_pages(app: faust.App, book: Book, ready: Callable[[], bool], token: Secret | None, fetch: Fetch) -> None:
+def add_pages(
+    app: faust.App, book: Book, learned: Learned, ready: Callable[[], bool], token: Secret | None, fetch: Fetch
+) -> None:
     """Add the pages; `ready` says whether the table is restored."""
-    registry = registry_with(BookCollector(book, ready))
+    registry = registry_with(BookCollector(book, learned, ready))
 
     @app.page("/healthz")
     async def healthz(view: View, _: Request) -> Response:

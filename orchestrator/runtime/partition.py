@@ -55,6 +55,9 @@ Measured by bench/state_layout.py and bench/memory.py.
 CENSUS_SECONDS = 0.1
 """How seldom a process counts stored customers, a portion at a time: so that it takes 3 % of a core at most."""
 
+TELLS_EVERY = 60_000
+"""How often an idle partition keeps a barrier where something is learned, milliseconds."""
+
 _DUE_BYTES = 8
 
 _NOBODY = Customer().to_bytes()
@@ -182,7 +185,8 @@ class Partition:
             self._decide(earlier, self._due(earlier, instant - 1), instant - 1, not_before)
             self._follow(programs.at(instant))
         due = self._due(by_customer, clock)
-        idle = not (step.messages or by_customer or due or changes) and self._deciding.records_barriers
+        idle = not (step.messages or by_customer or due or changes or self._is_awaited(clock))
+        idle = idle and self._deciding.records_barriers
         if idle and not self._forget_erasures(clock):
             self._note_progress(clock)
             return  # live and idle: time went by and changed nothing, so there is nothing to keep
@@ -195,6 +199,10 @@ class Partition:
         if self._deciding.records_barriers:
             self._deciding.outbox.note_barrier(self.number, step.barrier)
         self._note_progress(clock)
+
+    def _is_awaited(self, clock: int) -> bool:
+        """Return whether it is time to tell how far an idle partition is: what is learned waits for all of them."""
+        return clock - self.clock >= TELLS_EVERY and self.program.policy.learns
 
     def _follow(self, program: Program) -> None:
         """Decide with a program from here on."""

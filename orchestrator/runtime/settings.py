@@ -77,6 +77,8 @@ class Settings:
     cache_bytes: int
     migrate_state: bool
     erasure_salt: Secret | None
+    learn_every_ms: int | None
+    policy_retention_ms: int
     web_host: str
     web_port: int
     web_token: Secret | None
@@ -134,6 +136,10 @@ def _duration(text: str) -> int:
 
 def _duration_or_unlimited(text: str) -> int | None:
     return None if text == "unlimited" else duration_ms(text)
+
+
+def _duration_or_never(text: str) -> int | None:
+    return None if text == "never" else _duration(text)
 
 
 def _size(text: str) -> int:
@@ -326,6 +332,21 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("ERASURE_SALT_FILE", "file", _file, "", "A file with that salt, instead of ERASURE_SALT; such as a mount."),
     Setting(
+        "LEARN_EVERY",
+        "duration or never",
+        _duration_or_never,
+        "",
+        "How often the control role publishes what campaigns are worth, where the policy asks for it.",
+        explained_default="1h, and never when BARRIERS is replay",
+    ),
+    Setting(
+        "POLICY_RETENTION",
+        "duration",
+        _duration,
+        "1d",
+        "How long a snapshot stays after another has followed it, for engines that lag and for back-tests.",
+    ),
+    Setting(
         "WEB_HOST",
         "address",
         _text,
@@ -393,7 +414,15 @@ SETTINGS: tuple[Setting, ...] = (
 _FROM_FILES = ("SASL_PASSWORD", "WEB_TOKEN", "SCHEMA_REGISTRY_URL", "ERASURE_SALT")
 """Secrets that may be given as a file, named by NAME_FILE."""
 
-_IN_MILLISECONDS = {"COMMIT_INTERVAL", "MAX_LAG", "MAX_SKEW", "TRANSACTION_TIMEOUT", "SESSION_TIMEOUT"}
+_IN_MILLISECONDS = {
+    "COMMIT_INTERVAL",
+    "MAX_LAG",
+    "MAX_SKEW",
+    "TRANSACTION_TIMEOUT",
+    "SESSION_TIMEOUT",
+    "LEARN_EVERY",
+    "POLICY_RETENTION",
+}
 
 
 def load(
@@ -519,6 +548,8 @@ def _fill_in(values: dict[str, Any], given: Mapping[str, str], hostname: str) ->
     values["SCHEMAS"] = values["SCHEMAS"] or _shipped("schemas")
     if "MAX_LAG" not in given and values["BARRIERS"] == "live":
         values["MAX_LAG"] = 30_000
+    if "LEARN_EVERY" not in given and values["BARRIERS"] == "live":
+        values["LEARN_EVERY"] = 3_600_000
     if values["SESSION_TIMEOUT"] is None:
         values["SESSION_TIMEOUT"] = 60_000 if values["STATIC_MEMBERSHIP"] else 10_000
 

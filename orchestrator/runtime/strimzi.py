@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from orchestrator.runtime.policy_log import SCHEMA as POLICY
+from orchestrator.runtime.published import SCHEMA as DEFINITIONS
 from orchestrator.runtime.topic import Topic, Topics
 
 Manifest = dict[str, Any]
@@ -59,15 +61,20 @@ def engine(topics: Topics, group: str, *, live: bool) -> User:
 
 
 def control(topics: Topics, group: str, changelog: Topic) -> User:
-    """Return the user of the control role, which reads what was decided and sees that the other topics are there."""
-    read = (topics.decisions, topics.triggers)
+    """Return the user of the control role, which reads what was decided, learns, and sees that the rest is there."""
+    learned = [topic for topic in topics.references if topic.schema == POLICY]
+    published = [topic for topic in topics.references if topic.schema == DEFINITIONS]
+    read = (topics.decisions, topics.triggers, topics.outcomes, topics.clock, *published)
     return User(
         f"{group}-control",
         (
             Rule("group", f"{group}-control", ("Read",)),
             *_lookups("orchestrator-reader"),
+            # One for all instances: whoever learns next shuts out the one before.
+            Rule("transactionalId", f"{group}.learner", WRITE),
             *_topics(read, READ),
-            *_topics((topic for topic in topics if topic not in read), ("Describe",)),
+            *_topics(learned, READ_WRITE),
+            *_topics((topic for topic in topics if topic not in (*read, *learned)), ("Describe",)),
             *_topics((changelog,), ("Describe", "DescribeConfigs", "Read", "Write")),
         ),
     )

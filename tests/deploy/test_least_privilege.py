@@ -32,7 +32,7 @@ from orchestrator.runtime.topic import Topics
 from orchestrator.runtime.topic_admin import apply
 from tests.deploy.workers import Worker, decisions_read, engine, history
 from tests.kafka.broker import KafkaBroker, Member
-from tests.kafka.workers import Run
+from tests.kafka.workers import RETAIL, Run
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -150,6 +150,14 @@ def granted(user: User) -> Rights:
     }
 
 
+def pack_that_learns(folder: Path) -> Path:
+    """Return a copy of the retail pack that chooses by expected value."""
+    shutil.copytree(RETAIL, folder, dirs_exist_ok=True)
+    policy = folder / "policy.yaml"
+    policy.write_text(policy.read_text().replace("method: priority", "method: expected_value"))
+    return folder
+
+
 def of_prefix(rights: Rights, prefix: str) -> Rights:
     """Return rights with the names of transactional ids cut to their common beginning, without Describe."""
     return {
@@ -195,24 +203,31 @@ def test_a_live_engine_may_write_the_clock(guarded: Guarded, run: Run, tmp_path:
 
 
 def test_control_lives_on_its_rights_and_uses_all_of_them(guarded: Guarded, run: Run) -> None:
-    """It reads what was decided, keeps its changelog, and was denied nothing; its topic was made for it."""
+    """It reads what was decided, keeps its changelog, learns, and was denied nothing; its topic was made for it."""
     changelog = changelog_of(run.settings, run.topics)
     user = strimzi.control(run.topics, run.settings.group, changelog)
     guarded.grant(user)
     apply(connect(run.settings), Topics((changelog,)))
     (port,) = free_ports(1)
-    given = run.environment(0, **guarded.settings(user.name), WEB_PORT=str(port), SESSION_TIMEOUT="6s")
-    expected = len(run.records("decisions"))
+    given = run.environment(
+        0,
+        **guarded.settings(user.name),
+        WEB_PORT=str(port),
+        SESSION_TIMEOUT="6s",
+        BARRIERS="live",
+        DEFINITIONS=str(pack_that_learns(run.folder / "pack")),
+    )
+    expected, learner = len(run.records("decisions")), f"{run.settings.group}.learner"
 
     with Worker("control", given, run.folder / "control.log") as worker:
         worker.until(lambda: decisions_read(port) >= expected, "control to read every decision")
         worker.until(
-            lambda: of_prefix(guarded.decisions()[0][user.name], "") >= granted(user), "control to use its rights"
+            lambda: of_prefix(guarded.decisions()[0][user.name], learner) >= granted(user), "control to use its rights"
         )
 
     allowed, denied = guarded.decisions()
     assert denied[user.name] == set()
-    assert of_prefix(allowed[user.name], "") == granted(user)
+    assert of_prefix(allowed[user.name], learner) == granted(user)
 
 
 def test_a_sender_reads_its_triggers_and_nothing_else(guarded: Guarded, run: Run) -> None:

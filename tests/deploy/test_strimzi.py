@@ -86,21 +86,26 @@ def test_in_a_replay_the_engine_reads_the_clock(topics: Topics) -> None:
     assert set(rules["clock"]) == READ
 
 
-def test_control_reads_decisions_and_triggers_and_writes_its_own_changelog_only(
+def test_control_reads_what_was_decided_and_writes_its_own_changelog_and_snapshots_only(
     documents: list[Document], topics: Topics
 ) -> None:
-    """Of the others it sees that they are there."""
+    """Of the others it sees that they are there; one instance at a time learns."""
     allowed = acls(documents, "journey-control")
 
     assert allowed.pop(("group", "literal", "journey-control")) == {"Read"}
     assert allowed.pop(("group", "literal", "orchestrator-reader")) == {"Describe"}
+    assert allowed.pop(("transactionalId", "literal", "journey.learner")) == WRITE
     assert allowed.pop(("topic", "literal", CHANGELOG)) == READ | WRITE | {"DescribeConfigs"}
     by_topic = {name: operations for (kind, _, name), operations in allowed.items() if kind == "topic"}
     assert len(by_topic) == len(allowed)
     assert by_topic.keys() == {topic.name for topic in topics}
+    assert by_topic.pop("policy") == READ | WRITE
     assert {name for name, operations in by_topic.items() if operations != {"Describe"}} == {
         topics.decisions.name,
         topics.triggers.name,
+        topics.outcomes.name,
+        topics.clock.name,
+        "definitions",
     }
     assert "Write" not in {operation for operations in by_topic.values() for operation in operations}
 
