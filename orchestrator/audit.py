@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import accumulate
 from operator import attrgetter
@@ -32,7 +32,8 @@ class Promise(StrEnum):
     """What every history must keep; a violation names the promise it breaks."""
 
     NO_OVERLAP = "no_overlap"
-    """A customer's slot intervals [decided_at, window_until) never overlap."""
+    """A customer's slot intervals [decided_at, window_until) never overlap; one that a decision says another cut in on
+    ends there."""
 
     REAL_INTERVAL = "real_interval"
     """Treatment and control hold the slot until after the decision; nothing else holds it."""
@@ -194,6 +195,7 @@ class _Ledger:
         self.silent: defaultdict[str, list[_Interval]] = defaultdict(list)
         self.claims: defaultdict[str, list[_Claim]] = defaultdict(list)
         self.voided: set[tuple[str, str]] = set()
+        self.cut: dict[str, tuple[str, int]] = {}
         self.sends: dict[str, _Send] = {}
         self.retracts: dict[str, tuple[str, str, int, Place]] = {}
         self.removes: dict[str, tuple[str, str, int, Place]] = {}
@@ -219,6 +221,8 @@ class _Ledger:
             self.removals[customer, removal.continues] = removal
         if kind == "void":
             self.voided.add((customer, record["voids"]))
+        elif kind == "interruption":
+            self.cut[record["voids"]] = (customer, record["decided_at"])
         self._claims(record, customer, place)
 
         return None
@@ -266,10 +270,17 @@ class _Ledger:
         for step in self.steps.values():
             self._check_step(step)
         for customer, intervals in self.intervals.items():
-            intervals.sort(key=attrgetter("start", "end"))
+            intervals[:] = sorted(map(self._as_held, intervals), key=attrgetter("start", "end"))
             self._check_overlap(customer, intervals)
         for customer, claims in self.claims.items():
             self._check_claims(customer, claims)
+
+    def _as_held(self, interval: _Interval) -> _Interval:
+        """Return an interval as the slot was really held: until a decision says that another cut in."""
+        customer, cut = self.cut.get(interval.decision_id, ("", interval.end))
+        if customer != interval.customer or not interval.start < cut < interval.end:
+            return interval
+        return replace(interval, end=cut)
 
     def _take(self, interval: _Interval, window_until: int | None) -> None:
         choice = interval.kind == "choice"
@@ -309,7 +320,7 @@ class _Ledger:
         elif (slot.customer, slot.campaign, slot.arm) != (step.customer, step.campaign, step.arm):
             problem = "which is of another customer, campaign or arm"
         else:
-            problem = "" if slot.start < step.start < slot.end else "outside of its window"
+            problem = "" if slot.start < step.start < self._as_held(slot).end else "outside of its window"
         if problem:
             said = f"step {step.step} ({step.decision_id}) continues decision {step.continues}, {problem}"
             self._report(Promise.STEP_CONTINUES, step.customer, said, step.place)
@@ -317,7 +328,7 @@ class _Ledger:
     def _check_send(self, send: _Send) -> None:
         decision = self.arms.get(send.decision_id)
         exempt = decision is not None and decision.kind == "exempt"
-        for silent in () if exempt else self.silent.get(send.customer, ()):
+        for silent in () if exempt else map(self._as_held, self.silent.get(send.customer, ())):
             at_once = silent.arm == "holdout" and send.decided_at == silent.start
             if at_once or silent.start <= send.decided_at < silent.end or send.decision_id == silent.decision_id:
                 said = f"trigger {send.trigger_id} was sent within {silent.arm} decision {silent.decision_id}"

@@ -247,6 +247,7 @@ def outcome_of(window: Window, customer_id: str, known_at: int) -> CampaignOutco
         chosen_by=context.chosen_by,
         policy_version=context.policy_version,
         known_at=known_at,
+        interrupted=context.interrupted,
     )
 
 

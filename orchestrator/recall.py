@@ -14,6 +14,8 @@ from typing import TypeVar
 from orchestrator.arbitration.act import look_again_at, mark_of, note_reasons
 from orchestrator.arbitration.audience import MEMBER, forget_member, join
 from orchestrator.arbitration.campaign import AUDIENCE
+from orchestrator.arbitration.context import context_of
+from orchestrator.arbitration.interrupt import interrupt
 from orchestrator.arbitration.retract import forget_answered
 from orchestrator.arbitration.series import SERIES, begin_series, free_slot, recall_step, recall_void, see
 from orchestrator.arbitration.trigger import count_own_message
@@ -152,6 +154,10 @@ def _take(step: Step, decision: Decision) -> None:
     if decision.kind == "step":
         recall_step(step, decision)
         return
+    if decision.kind == "interruption":
+        if customer.window is not None and customer.window.decision_id == decision.voids:
+            interrupt(step)
+        return
     if decision.kind == "removal":
         forget_member(customer, decision.continues or "")
         return
@@ -247,6 +253,7 @@ def _hold(step: Step, decision: Decision, winner: Candidate, until: int) -> None
     window.objective = window.objective if campaign is None else campaign.measure.objective
     if decision.trigger_id is not None:
         window.triggers.append(decision.trigger_id)
+    window.context = context_of(step.program, customer, decision, winner)
     hold_slot(step, window)
     place = (winner.moment, winner.moment_key)
     ended = next((over for over in decision.ended if (over.moment, over.moment_key) == place), None)

@@ -30,6 +30,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     checks: tuple[Check, ...] = ()
     offer: str = ""
     offers: tuple[Check, ...] = ()
+    value: int | None = None
 
 
 class EndedMoment(msgspec.Struct, frozen=True, gc=False):
@@ -66,6 +67,12 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     offer: str = ""
     cost: int = 0
     cost_bp: int = 0
+    leaf: str = ""
+    stage: str = ""
+    none_propensity: float = 0.0
+    chosen_by: str = ""
+    control_bp: int = 0
+    features: dict[str, float | str] = {}
 
 
 class Trigger(msgspec.Struct, frozen=True, gc=False):
@@ -130,6 +137,7 @@ class CampaignOutcome(msgspec.Struct, frozen=True, gc=False):
     chosen_by: str = ""
     policy_version: str = ""
     known_at: int = 0
+    interrupted: bool = False
 
 
 class ActiveCampaign(msgspec.Struct, frozen=True, gc=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -207,6 +207,7 @@ class _Teller:
         self.clock = clock
         self.by_id = {record["decision_id"]: record for record in decisions}
         self.voided = {record["voids"] for record in decisions if record["kind"] == "void"}
+        self.cut = {record["voids"]: record["decided_at"] for record in decisions if record["kind"] == "interruption"}
         self.slots = sorted(
             (
                 Slot(
@@ -214,7 +215,7 @@ class _Teller:
                     record["arm"],
                     record["decision_id"],
                     record["decided_at"],
-                    record["window_until"],
+                    self.cut.get(record["decision_id"]) or record["window_until"],
                 )
                 for record in decisions
                 if record["window_until"] is not None
@@ -226,7 +227,11 @@ class _Teller:
         """Return what came of a decision."""
         kind, arm, campaign = record["kind"], record["arm"], record["campaign"]
         if kind in {"void", "interruption"}:
-            what = "taken back: later data proved it wrong" if kind == "void" else "interrupted: it is not measured"
+            what = (
+                "taken back: later data proved it wrong"
+                if kind == "void"
+                else "cut short by another that is worth much more: it is not measured"
+            )
             return f"{self._earlier(record['voids'])} was {what}"
         if kind == "closing":
             return (
@@ -239,6 +244,10 @@ class _Teller:
         if record["window_until"] is not None:
             held = f"the slot is held until {self.clock.say(record['window_until'])}"
             undone = ", taken back later" if record["decision_id"] in self.voided else ""
+            if record["decision_id"] in self.cut:
+                undone = f", cut short {self.clock.say(self.cut[record['decision_id']])}{undone}"
+            if record.get("chosen_by") == "explore":
+                undone += "; it was tried by chance, to learn what it is worth"
             if arm == "control":
                 return f"{campaign} was held back: {sentence(Reason.CONTROL)}; {held}{undone}"
             offer = record.get("offer", "")
@@ -271,13 +280,13 @@ class _Teller:
 
     def because(self, record: Record) -> tuple[str, ...]:
         """Return a line for every moment, and below it one for every candidate."""
-        lines: list[str] = []
+        lines = list(_compared(record))
         answered = set()
         for instance, candidates in _by_instance(record["candidates"]).items():
             lines.append(f"{self._moment(candidates[0])}, since {self.clock.say(candidates[0]['opened_at'])}")
             for one in candidates:
                 name = f"{one['campaign']}: " if one["campaign"] else ""
-                lines.append(f"  {name}{self._fate(one, record)}")
+                lines.append(f"  {name}{self._fate(one, record)}{_odds(one, record)}")
                 lines += [f"    offer {offer['check']}: {_allowed(offer, one)}" for offer in one.get("offers", ())]
                 if one["reason"] in {Reason.CHOSEN, Reason.CONTROL}:
                     answered.add(instance)
@@ -339,6 +348,34 @@ class _Teller:
             return f"an earlier decision ({decision_id})"
         step = f"step {record['step']} of " if record["kind"] == "step" else ""
         return f"{step}{record['campaign']} of {self.clock.say(record['decided_at'])}"
+
+
+def _compared(record: Record) -> Iterator[str]:
+    """Yield how a choice was made by what campaigns are worth, where it was."""
+    if not record.get("policy_version") or record["kind"] != "choice":
+        return
+    alike = record.get("leaf", "").replace(";", ", ").replace("=", " ") or "all customers"
+    stage = f", who responded to {record['stage']}" if record.get("stage") else ""
+    yield f"compared by what each is expected to earn beyond sending nothing, for {alike}{stage}"
+    if record.get("chosen_by") in _BY_VALUE:
+        yield f"  no message: {_percent(record['none_propensity'])} likely"
+
+
+def _odds(candidate: Record, record: Record) -> str:
+    """Return what a candidate was expected to be worth and how likely it was, where that is known."""
+    value, said = candidate.get("value"), []
+    if value is not None:
+        said.append(f"expected to be worth {'-' if value < 0 else ''}{abs(value) // 100}.{abs(value) % 100:02d}")
+    if candidate["propensity"] and record.get("chosen_by") in _BY_VALUE:
+        said.append(f"{_percent(candidate['propensity'])} likely")
+    return f" [{', '.join(said)}]" if said else ""
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.3g} %"
+
+
+_BY_VALUE = frozenset({"expected_value", "explore"})
 
 
 def _instance(of: Record) -> tuple[str, str, int]:

@@ -56,6 +56,13 @@ def decision(decision_id: str, at: int, until: int | None = None, **changes: Any
     } | changes
 
 
+def cut(of: dict[str, Any], at: int) -> dict[str, Any]:
+    """Return the decision that another campaign cut in on a window."""
+    return decision(
+        f"cut-{of['decision_id']}", at, kind="interruption", arm=of["arm"], reason="outranked", voids=of["decision_id"]
+    )
+
+
 def step(of: dict[str, Any], name: str, at: int, **changes: Any) -> dict[str, Any]:
     """Return the decision of a later step of the series that a decision began, sent in treatment."""
     control = of["arm"] == "control"
@@ -399,8 +406,24 @@ def _added_in_control(history: History) -> None:
     history.decisions["d8"] |= {"arm": "control", "reason": "control", "trigger_id": None}
 
 
+def _cut_in(history: History, **changes: Any) -> None:
+    """Let the control group's campaign cut in on the first one."""
+    history.decisions["cut"] = cut(history.decisions["d1"], 6 * DAY) | changes
+    history.decisions["d3"]["decided_at"] = 6 * DAY
+
+
+def _cut_in_for_another_customer(history: History) -> None:
+    _cut_in(history, customer_id="ben")
+
+
+def _step_after_another_cut_in(history: History) -> None:
+    history.decisions["cut"] = cut(history.decisions["d1"], 2 * DAY)
+
+
 PLANTED: list[tuple[Callable[[History], None], set[Promise]]] = [
     (_overlap, {Promise.NO_OVERLAP}),
+    (_cut_in_for_another_customer, {Promise.NO_OVERLAP}),
+    (_step_after_another_cut_in, {Promise.STEP_CONTINUES}),
     (_empty_window, {Promise.REAL_INTERVAL, Promise.STEP_CONTINUES}),
     (_missing_window, {Promise.REAL_INTERVAL, Promise.STEP_CONTINUES}),
     (_holdout_with_window, {Promise.REAL_INTERVAL}),
@@ -487,6 +510,14 @@ def test_touching_intervals_do_not_overlap() -> None:
     report = audit_treatments([(0, 10), (10, 20), (20, 21)])
 
     assert report.clean
+
+
+def test_a_window_on_which_another_cut_in_ends_there() -> None:
+    """A decision says so, and the next may begin."""
+    history = History()
+    _cut_in(history)
+
+    assert history.audit().violations == ()
 
 
 def test_slot_may_be_let_go_a_little_late() -> None:

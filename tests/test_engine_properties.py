@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,7 @@ from orchestrator.events import DAY, HOUR, MINUTE, SECOND, Event
 from orchestrator.identity import draw
 from orchestrator.program import Program
 from orchestrator.records import to_record
+from orchestrator.reference import Reference
 from orchestrator.simulation import Simulation
 from tests.builders import (
     ABANDONED_CART,
@@ -142,13 +144,19 @@ def barriers_of(arrivals: Sequence[Arrival], offsets: Sequence[int | None]) -> l
 
 
 def play(
-    arrivals: Sequence[Arrival], barriers: Iterable[int], compiled: Program, *, ahead: int = 0, **options: bool | int
+    arrivals: Sequence[Arrival],
+    barriers: Iterable[int],
+    compiled: Program,
+    *,
+    ahead: int = 0,
+    reference: Reference = REFERENCE,
+    **options: bool | int,
 ) -> Simulation:
     """Return a simulation of arrivals with the given barriers, then one long after.
 
     `ahead` lets records be read by that much before the clock comes there, as when a worker catches up.
     """
-    simulated = Simulation(compiled, REFERENCE, **options)  # type: ignore[arg-type]  # a strategy says what fits
+    simulated = Simulation(compiled, reference, **options)  # type: ignore[arg-type]  # a strategy says what fits
     waiting = sorted(arrivals, key=lambda arrival: arrival.at)
     for to in (*barriers, END):
         ready = [arrival for arrival in waiting if arrival.at <= to + ahead]
@@ -246,7 +254,7 @@ def check_promises(simulated: Simulation) -> None:
 @given(histories(LATE), BARRIERS, st.sampled_from((0, 0, HOUR, 2 * DAY)), st.sampled_from((None, 5 * SECOND)))
 def test_promises_hold(arrivals: list[Arrival], offsets: list[int | None], ahead: int, max_lag: int | None) -> None:
     """Late, out of order, read ahead of the clock, in a replay and live."""
-    options: dict[str, int] = {} if max_lag is None else {"max_lag": max_lag}
+    options: dict[str, Any] = {} if max_lag is None else {"max_lag": max_lag}
 
     check_promises(play(arrivals, barriers_of(arrivals, offsets), strict_program(), ahead=ahead, **options))
 
@@ -303,7 +311,7 @@ def test_crash_and_resume_equals_no_crash(
     arrivals: list[Arrival], offsets: list[int | None], max_lag: int | None
 ) -> None:
     """A state that went through bytes after every step decides what one decides that never left memory."""
-    options: dict[str, int] = {} if max_lag is None else {"max_lag": max_lag}
+    options: dict[str, Any] = {} if max_lag is None else {"max_lag": max_lag}
     crashed = play(arrivals, barriers_of(arrivals, offsets), strict_program(), round_trip=True, **options)
     alive = play(arrivals, barriers_of(arrivals, offsets), strict_program(), round_trip=False, **options)
 

@@ -17,6 +17,7 @@ from orchestrator.events import DAY, HOUR, SECOND, Event
 from orchestrator.program import Program
 from orchestrator.recall import hand_over, recall, stretches
 from orchestrator.records import Decision
+from orchestrator.reference import Reference
 from orchestrator.simulation import Simulation
 from tests.builders import (
     ANA,
@@ -97,10 +98,11 @@ def play(
     pieces: int = 1,
     max_lag: int | None = None,
     compiled: Program | None = None,
+    reference: Reference = REFERENCE,
 ) -> Simulation:
     """Return a simulation of arrivals with the given barriers, one long after, and a loss after `cut` of them."""
     simulated = Simulation(
-        strict_program() if compiled is None else compiled, REFERENCE, max_lag=max_lag, round_trip=True
+        strict_program() if compiled is None else compiled, reference, max_lag=max_lag, round_trip=True
     )
     waiting = sorted(arrivals, key=lambda arrival: arrival.at)
     read: list[Event] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,7 +107,7 @@ COMPILED = shapes()
 @given(histories(LATE), BARRIERS, st.sampled_from((0, HOUR)), st.sampled_from((None, 5 * SECOND)))
 def test_promises_hold(arrivals: list[Arrival], offsets: list[int | None], ahead: int, max_lag: int | None) -> None:
     """Late, out of order, read ahead of the clock, in a replay and live."""
-    options: dict[str, int] = {} if max_lag is None else {"max_lag": max_lag}
+    options: dict[str, Any] = {} if max_lag is None else {"max_lag": max_lag}
 
     check_promises(play(arrivals, barriers_of(arrivals, offsets), COMPILED, ahead=ahead, **options))
 
@@ -146,7 +147,7 @@ def test_crash_and_resume_equals_no_crash(
     arrivals: list[Arrival], offsets: list[int | None], max_lag: int | None
 ) -> None:
     """A state that went through bytes after every step decides what one decides that never left memory."""
-    options: dict[str, int] = {} if max_lag is None else {"max_lag": max_lag}
+    options: dict[str, Any] = {} if max_lag is None else {"max_lag": max_lag}
     crashed = play(arrivals, barriers_of(arrivals, offsets), COMPILED, round_trip=True, **options)
     alive = play(arrivals, barriers_of(arrivals, offsets), COMPILED, round_trip=False, **options)
 

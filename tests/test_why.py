@@ -250,7 +250,57 @@ def test_void_is_linked_to_what_it_takes_back() -> None:
 
 def test_void_of_a_decision_no_longer_kept() -> None:
     """Where retention has deleted the decision, its id stands for it."""
-    assert "an earlier decision (d9) was interrupted" in told(decision(kind="interruption", voids="d9"))
+    assert "an earlier decision (d9) was cut short" in told(decision(kind="interruption", voids="d9"))
+
+
+def test_a_choice_by_value_tells_what_it_went_by() -> None:
+    """Whom the customer is like, what each was expected to be worth, how likely it was, and how likely no message."""
+    rivals = [
+        candidate("cart_reminder", "chosen", propensity=0.745, value=220),
+        candidate("nudge", "outranked", saw="cart_reminder", propensity=0.005, value=-1_203),
+        candidate("gift", "cap", saw="2 in 7d, at most 2", value=900),
+        candidate("new", "outranked", saw="cart_reminder", propensity=0.005, value=None),
+    ]
+    learned = {"leaf": "value_tier=high;heroes=yes", "stage": "welcome", "policy_version": "s1"}
+    text = told(taken("treatment", candidates=rivals, chosen_by="expected_value", none_propensity=0.25, **learned))
+
+    assert (
+        "compared by what each is expected to earn beyond sending nothing, for value_tier high, heroes yes, "
+        "who responded to welcome"
+    ) in text
+    assert "  no message: 25 % likely" in text
+    assert "cart_reminder: chosen [expected to be worth 2.20, 74.5 % likely]" in text
+    assert "nudge: another campaign came first: cart_reminder [expected to be worth -12.03, 0.5 % likely]" in text
+    assert "gift: enough messages for now: 2 in 7d, at most 2 [expected to be worth 9.00]" in text
+    assert "new: another campaign came first: cart_reminder [0.5 % likely]" in text
+
+
+def test_what_was_tried_by_chance_says_so() -> None:
+    """Nobody is to think that it was expected to be the best."""
+    text = told(taken("treatment", chosen_by="explore", policy_version="s1", none_propensity=0.95))
+
+    assert "until 12 March 2024 08:00; it was tried by chance, to learn what it is worth" in text
+    assert "beyond sending nothing, for all customers" in text
+
+
+def test_none_better_tells_what_the_best_was_worth() -> None:
+    """And what a campaign would have forfeited."""
+    saw = "worth -1.00; holding the slot over birthday_week costs 8.00"
+    passed = candidate("cart_reminder", "none_better", saw=saw, retry_at=at("2024-03-06T08:00"), value=-100)
+    text = told(decision(reason="none_better", candidates=[passed], chosen_by="expected_value", none_propensity=1.0))
+
+    assert f"no message: sending nothing was expected to earn more ({saw}); looked at again 6 March 2024 08:00" in text
+
+
+def test_a_window_that_was_cut_short_says_when() -> None:
+    """Both where it began and where it ended."""
+    first = taken("treatment")
+    cut = decision("2024-03-07T09:00", kind="interruption", arm="treatment", voids=first["decision_id"])
+    text = told(first, cut)
+
+    assert "the slot is held until 12 March 2024 08:00, cut short 7 March 2024 09:00" in text
+    assert "cart_reminder of 5 March 2024 08:00 was cut short by another that is worth much more" in text
+    assert "The slot was last taken by cart_reminder, until 7 March 2024 09:00." in text
 
 
 def test_time_order_and_other_customers() -> None:

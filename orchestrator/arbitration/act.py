@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import fsum
+from typing import Any
 
 from orchestrator.arbitration.audience import join
-from orchestrator.arbitration.decide import Option, Verdict, arbitrate
+from orchestrator.arbitration.context import context_of
+from orchestrator.arbitration.decide import Verdict, arbitrate
 from orchestrator.arbitration.eligibility import situation_of
+from orchestrator.arbitration.interrupt import interrupt
+from orchestrator.arbitration.option import Option
 from orchestrator.arbitration.retract import forget_answered
 from orchestrator.arbitration.series import begin_series
 from orchestrator.arbitration.trigger import count_own_message, trigger_id_of, trigger_of
-from orchestrator.customer import OPEN, Answered, Context, Instance, Window
+from orchestrator.customer import OPEN, Answered, Instance, Window
 from orchestrator.events import FOREVER
 from orchestrator.identity import fingerprint
 from orchestrator.measurement import hold_slot
@@ -33,6 +36,8 @@ def decide(step: Step, over: list[EndedMoment]) -> None:
         return
     trigger_id = None
     if verdict.winner is not None:
+        if verdict.interrupts:
+            interrupt(step)
         answered, trigger_id = _act(step, verdict, verdict.winner)
         over = over + answered
     elif verdict.arm == "holdout":
@@ -40,7 +45,9 @@ def decide(step: Step, over: list[EndedMoment]) -> None:
     else:
         customer.decide_at = look_again_at(now, (option.candidate for option in verdict.options))
     note_reasons(step, (option.candidate for option in verdict.options))
-    _record(step, verdict, over, trigger_id)
+    decision = _record(step, verdict, over, trigger_id)
+    if decision is not None and verdict.winner is not None and customer.window is not None:
+        customer.window.context = context_of(step.program, customer, decision, verdict.winner.candidate)
 
 
 def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment], str | None]:
@@ -54,7 +61,6 @@ def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment
     cost, cost_bp = campaign.cost_with(offer)
     window = Window(verdict.decision_id, campaign.name, control, winner.moment.name, now, end, cost, version)
     window.offer, window.cost_bp, window.objective = offer, cost_bp, campaign.measure.objective
-    window.context = _context(step, verdict, winner)
     hold_slot(step, window)
     over = []
     answered_too: set[tuple[str, str]] = set()
@@ -103,26 +109,15 @@ def _act(step: Step, verdict: Verdict, winner: Option) -> tuple[list[EndedMoment
     return over, trigger_id
 
 
-def _context(step: Step, verdict: Verdict, winner: Option) -> Context | None:
-    """Return how the winner was chosen, where anybody learns."""
-    grounds, choice, campaign = verdict.grounds, verdict.choice, winner.campaign
-    if grounds is None or choice is None or campaign is None:
-        return None
-    # The same arm may answer several moments, and whichever it answers, it is measured by the arm.
-    chances = zip(verdict.among, choice.propensities, strict=True)
-    last = step.customer.closed[-1].end if step.customer.closed else None
-    return Context(
-        leaf=grounds.leaf,
-        stage=grounds.stage,
-        channel=campaign.send.channel,
-        propensity=fsum(chance for option, chance in chances if option.arm == winner.arm),
-        none_propensity=choice.none_propensity,
-        control_bp=verdict.control_bp,
-        eligible=sorted({option.arm for option in verdict.among}),
-        free_for=-1 if last is None else step.customer.now - last,
-        chosen_by=choice.by,
-        policy_version=grounds.version,
-    )
+def _learned_from(verdict: Verdict) -> dict[str, Any]:
+    """Return the fields of a decision that learning asks for, where anybody learns."""
+    grounds, choice = verdict.grounds, verdict.choice
+    if grounds is None:
+        return {}
+    found: dict[str, Any] = {"policy_version": grounds.version, "leaf": grounds.leaf, "stage": grounds.stage}
+    if choice is not None:
+        found |= {"none_propensity": choice.none_propensity, "chosen_by": choice.by, "control_bp": verdict.control_bp}
+    return {**found, "features": verdict.features}
 
 
 def look_again_at(now: int, candidates: Iterable[Candidate]) -> int:
@@ -175,13 +170,14 @@ def mark_of(candidates: Iterable[Candidate]) -> int:
     return fingerprint("|".join(f"{c.campaign}/{c.moment}/{c.moment_key}/{c.opened_at}/{c.reason}" for c in candidates))
 
 
-def _record(step: Step, verdict: Verdict, over: list[EndedMoment], trigger_id: str | None) -> None:
+def _record(step: Step, verdict: Verdict, over: list[EndedMoment], trigger_id: str | None) -> Decision | None:
+    """Record a decision, and return it; None when nothing has changed since the last."""
     customer = step.customer
     candidates = tuple(option.candidate for option in verdict.options)
     mark = mark_of(candidates)
     winner = verdict.winner
     if winner is None and mark == customer.recorded and not over:
-        return  # the same candidates for the same reasons: nothing changed
+        return None  # the same candidates for the same reasons: nothing changed
     customer.recorded = mark
     chosen = None if winner is None else winner.candidate
     treated = customer.window if verdict.arm == "treatment" else None
@@ -191,23 +187,23 @@ def _record(step: Step, verdict: Verdict, over: list[EndedMoment], trigger_id: s
         reason = Reason.HOLDOUT.value
     else:
         reason = candidates[0].reason if verdict.choice is None else Reason.NONE_BETTER.value
-    step.effects.decisions.append(
-        Decision(
-            decision_id=verdict.decision_id,
-            customer_id=step.customer_id,
-            decided_at=customer.now,
-            kind="choice",
-            arm=verdict.arm,
-            reason=reason,
-            definitions_version=step.program.version,
-            campaign=None if chosen is None else chosen.campaign,
-            window_until=None if chosen is None or customer.window is None else customer.window.end,
-            trigger_id=trigger_id,
-            candidates=candidates,
-            ended=step.named(over),
-            policy_version="" if verdict.grounds is None else verdict.grounds.version,
-            offer="" if chosen is None else chosen.offer,
-            cost=0 if treated is None else treated.cost,
-            cost_bp=0 if treated is None else treated.cost_bp,
-        )
+    decision = Decision(
+        decision_id=verdict.decision_id,
+        customer_id=step.customer_id,
+        decided_at=customer.now,
+        kind="choice",
+        arm=verdict.arm,
+        reason=reason,
+        definitions_version=step.program.version,
+        campaign=None if chosen is None else chosen.campaign,
+        window_until=None if chosen is None or customer.window is None else customer.window.end,
+        trigger_id=trigger_id,
+        candidates=candidates,
+        ended=step.named(over),
+        offer="" if chosen is None else chosen.offer,
+        cost=0 if treated is None else treated.cost,
+        cost_bp=0 if treated is None else treated.cost_bp,
+        **_learned_from(verdict),
     )
+    step.effects.decisions.append(decision)
+    return decision

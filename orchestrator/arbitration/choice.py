@@ -15,20 +15,25 @@ from dataclasses import dataclass
 
 from orchestrator.arbitration.policy import Policy
 from orchestrator.identity import draw, identify, pick
-from orchestrator.valuation import COLD, PROVEN, ArmValue, LeafValue, PolicySnapshot
+from orchestrator.valuation import COLD, PROVEN, PolicySnapshot
 
 PRIORITY, EXPECTED_VALUE, EXPLORE = "priority", "expected_value", "explore"
 """How a choice was made."""
 
 WHOLE = 10_000
+NONE = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Eligible:
-    """One option that passed every check: its arm, and what names it among all of its decision."""
+    """One option that passed every check: what names it among all, what is known of it, and its worth in each world.
 
-    arm: str
+    The worth is what it earns beyond a free slot, minor units; nothing where nobody knows.
+    """
+
     name: str
+    state: str = COLD
+    worlds: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,54 +58,41 @@ def method_for(policy: Policy, customer_id: str) -> str:
     return PRIORITY
 
 
-def by_priority(count: int) -> Choice:
+def by_priority(count: int, by: str = PRIORITY) -> Choice:
     """Return the choice among options in order of priority: the first."""
-    return Choice(0, PRIORITY, (1.0, *(0.0,) * (count - 1)), 0.0)
+    return Choice(0, by, (1.0, *(0.0,) * (count - 1)), 0.0)
 
 
-def by_value(
-    policy: Policy,
-    snapshot: PolicySnapshot | None,
-    values: LeafValue,
-    stage: str,
-    customer_id: str,
-    options: Sequence[Eligible],
-) -> Choice:
-    """Return the choice among options in order of priority, by what their arms are worth to a customer in a stage.
+def by_value(policy: Policy, snapshot: PolicySnapshot | None, customer_id: str, options: Sequence[Eligible]) -> Choice:
+    """Return the choice among options in order of priority, by what they are worth.
 
     Before anything is known of any of them, the first is chosen, but for the share that explores.
     """
-    version = "" if snapshot is None else snapshot.version
+    version, explore_bp, worlds = "", policy.explore_start_bp, 1
+    if snapshot is not None:
+        version, explore_bp, worlds = snapshot.version, snapshot.explore_bp, snapshot.draws
     cause = identify(customer_id, version, *sorted(option.name for option in options))
-    explore_bp = policy.explore_start_bp if snapshot is None else snapshot.explore_bp
-    arms = [values.arms.get(option.arm) for option in options]
-    worlds = 1 if snapshot is None else snapshot.draws
-    if all(arm is None or arm.state == COLD for arm in arms):
-        best: list[int | None] = [0] * worlds
-        by = PRIORITY
+    if all(option.state == COLD for option in options):
+        by, best = PRIORITY, [0] * worlds
     else:
-        best = _best(arms, values, stage, worlds, none=policy.none_is_an_option)
-        by = EXPECTED_VALUE
+        by, best = EXPECTED_VALUE, _best(options, worlds, none=policy.none_is_an_option)
     explored = explore_bp / WHOLE
     floor = explored / len(options)
-    shares = [(1 - explored) * (best.count(place) / worlds) for place in range(len(options))]
-    propensities = tuple(share + floor for share in shares)
-    none = (1 - explored) * (best.count(None) / worlds)
+    propensities = tuple((1 - explored) * (best.count(place) / worlds) + floor for place in range(len(options)))
+    none = (1 - explored) * (best.count(NONE) / worlds)
     if draw("explore", cause) < explore_bp:
         return Choice(pick("explored", len(options), cause), EXPLORE, propensities, none)
-    return Choice(best[pick("world", worlds, cause)], by, propensities, none)
+    chosen = best[pick("world", worlds, cause)]
+    return Choice(None if chosen == NONE else chosen, by, propensities, none)
 
 
-def _best(
-    arms: Sequence[ArmValue | None], values: LeafValue, stage: str, worlds: int, *, none: bool
-) -> list[int | None]:
-    """Return the best option of each world, of equals the first; None where none is worth more than a free slot."""
-    places = [place for place, arm in enumerate(arms) if arm is not None and arm.state == PROVEN]
+def _best(options: Sequence[Eligible], worlds: int, *, none: bool) -> list[int]:
+    """Return the best option of each world, of equals the first; NONE where none is worth more than a free slot."""
+    places = [place for place, option in enumerate(options) if option.state == PROVEN]
     if not places:
-        return [None] * worlds
-    advantages = [values.advantages(arms[place], stage) for place in places]  # type: ignore[arg-type]  # proven ones are there
-    found: list[int | None] = []
-    for world in zip(*advantages, strict=True):
+        return [NONE] * worlds
+    found = []
+    for world in zip(*(options[place].worlds for place in places), strict=True):
         most = max(world)
-        found.append(places[world.index(most)] if most > 0 or not none else None)
+        found.append(places[world.index(most)] if most > 0 or not none else NONE)
     return found

@@ -48,6 +48,8 @@ class Situation:
     quotas: Quotas | None = None
     contacts: dict[tuple[str, str], Examined] = field(default_factory=dict)
     """What the contact rules say of each channel and purpose, found once for all candidates."""
+    withheld: tuple[tuple[int, str], ...] = ()
+    """Messages that count as sent though the control group did not get them, where both arms are to be alike."""
 
 
 def situation_of(
@@ -95,6 +97,28 @@ def examine(situation: Situation, campaign: Campaign, moment: Moment, key: str, 
         # Candidates without checks of their own share one tuple, which is written once.
         examined = own._replace(checks=contact.checks + own.checks) if own.checks else contact
     return _candidate(examined, situation, campaign, moment, moment.name, key, instance.due)
+
+
+def examine_beside(situation: Situation, campaign: Campaign, moment: Moment, key: str, instance: Instance) -> Candidate:
+    """Return the candidate as it would be, were the slot free."""
+    examined = _checked((*_CONTACT_CHECKS_BUT_SLOT, *_CHECKS), situation, campaign, moment, key)
+    return _candidate(examined, situation, campaign, moment, moment.name, key, instance.due)
+
+
+def may_answer(situation: Situation, campaign: Campaign, moment: Moment, key: str) -> tuple[str, ...]:
+    """Return the offers with which a campaign may answer a moment to come, as far as that can be told now.
+
+    A campaign without offers has one, "". What changes until then by itself is not asked for: quiet hours, caps.
+    """
+    if (
+        _checked(((Reason.NO_CONSENT, _consent), *_CHECKS), situation, campaign, moment, key).reason
+        is not Reason.CHOSEN
+    ):
+        return ()
+    if campaign.offer is None:
+        return ("",)
+    _, offers = choose_offer(campaign.offer, _view(situation, moment, key))
+    return tuple(check.check for check in offers if check.passed)
 
 
 def examine_step(situation: Situation, campaign: Campaign, moment: str, key: str, opened: int) -> Candidate:
@@ -206,7 +230,8 @@ def _caps(s: Situation, campaign: Campaign, moment: Moment | None, key: str) -> 
     for cap in s.program.policy.caps:
         if cap.channel not in (None, campaign.send.channel):
             continue
-        sent = sorted(at for at, channel in s.customer.sent if at > s.now - cap.per and cap.channel in (None, channel))
+        told = (*s.customer.sent, *s.withheld) if s.withheld else s.customer.sent
+        sent = sorted(at for at, channel in told if at > s.now - cap.per and cap.channel in (None, channel))
         saw = f"{len(sent)} in {readable(cap.per, 'duration')}, at most {cap.max}"
         counted.append(saw)
         if len(sent) >= cap.max:
@@ -283,6 +308,8 @@ _CONTACT_CHECKS = (
     (Reason.QUIET_HOURS, _quiet_hours),
 )
 """The checks that come first, each named by the reason it gives when it fails; they ask for channel and purpose."""
+
+_CONTACT_CHECKS_BUT_SLOT = tuple(check for check in _CONTACT_CHECKS if check[0] is not Reason.SLOT_HELD)
 
 _CHECKS = (
     (Reason.NOT_ELIGIBLE, _audience),

@@ -47,6 +47,8 @@ class Policy:
     follow_on_depth: int = 3
     follow_on_discount: float = 0.9
     none_is_an_option: bool = True
+    look_ahead: bool = True
+    """Whether a date known to come may be waited for, instead of letting another campaign hold the slot over it."""
     explore_start_bp: int = 500
     explore_floor_bp: int = 100
     unsubscribe_cost: int = 0

@@ -605,6 +605,8 @@ _POLICY = (
         Field("include_follow_ons", "object", "How much of what comes after counts.", "{ depth: 3, discount: 0.9 }",
               kind="follow_ons"),
         Field("none_is_an_option", "truth", "Whether sending nothing may win.", "true", default="true"),
+        Field("look_ahead", "truth", "Whether a date known to come, such as a birthday, may be waited for, instead of "
+              "letting another campaign hold the slot over it.", "true", default="true"),
         Field("explore", "object", "The share of decisions that try something else, to learn.",
               "{ start: 5%, floor: 1% }", kind="explore"),
         Field("unsubscribe_costs", "money", "What an unsubscription loses, beyond the campaigns that could have come.",

@@ -78,6 +78,7 @@ def _choice(section: Record) -> dict[str, Any]:
             _DEFAULTS.follow_on_discount if follow_ons is None else follow_ons.need("discount", int) / 1000
         ),
         "none_is_an_option": section.need("none_is_an_option", bool),
+        "look_ahead": section.need("look_ahead", bool),
         "explore_start_bp": explore[0],
         "explore_floor_bp": explore[1],
         "unsubscribe_cost": section.need("unsubscribe_costs", int),

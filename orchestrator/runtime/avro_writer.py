@@ -95,6 +95,14 @@ class _Source:
         """Return the lines that add one value."""
         if isinstance(kind, list):
             null, other = kind
+            if kind == ["double", "string"]:
+                return [
+                    f"{name} = {read}",
+                    f"if type({name}) is float:",
+                    f"    add(b'\\x00' + doubles[{name}])",
+                    "else:",
+                    f"    add(b'\\x02' + texts[{name}])",
+                ]
             if null != "null":
                 raise ValueError(f"a union of {kind} cannot be written")
             inner = [f"    {line}" for line in self._value(other, name, f"{name}_")]

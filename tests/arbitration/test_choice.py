@@ -24,7 +24,12 @@ def choose(
 ) -> Choice:
     """Return the choice among arms in order of priority."""
     values = LeafValue() if learned is None else learned.leaf(EVERYBODY)
-    return by_value(policy, learned, values, stage, customer, [Eligible(arm, f"{arm}/m//1") for arm in arms])
+    known = {arm: values.arms.get(arm, worth(state=COLD)) for arm in arms}
+    options = [
+        Eligible(f"{arm}/m//1", one.state, values.advantages(one, stage) if one.gain else ())
+        for arm, one in known.items()
+    ]
+    return by_value(policy, learned, customer, options)
 
 
 def test_the_first_is_chosen_before_anything_is_known() -> None:

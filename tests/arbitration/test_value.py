@@ -324,6 +324,34 @@ def test_a_late_click_is_a_response_all_the_same() -> None:
     assert told == [(0, False, instant("3d 10:00")), (1, True, instant("3d 10:00"))]
 
 
+def test_the_record_tells_what_it_went_by() -> None:
+    """Also what a rule costs: what was kept away has its worth too."""
+    picky = replace(LARGE, only_if=compare("orders_lifetime", ">=", 1))
+    offers = replace(SMALL, name="offers", offer=Offer(("none", "pct_10")), only_if=picky.only_if)
+    arms = {"small@email": worth(5, 6), "large@email": worth(900, -100)}
+    arms |= {"offers+none@email": worth(10, 30), "offers+pct_10@email": worth(3, -7)}
+    shop = shop_with(
+        snapshot(arms), campaigns=(SMALL, picky, offers), by=("buyers",), split_on=("orders_lifetime", "order_gap")
+    )
+
+    [decision] = choices(shop)
+    assert {candidate.campaign: candidate.value for candidate in decision.candidates} == {
+        "small": 6,
+        "large": 400,
+        "offers": 20,
+    }
+    assert (decision.leaf, decision.stage, decision.none_propensity) == ("buyers=no", START, 0.0)
+    assert (decision.chosen_by, decision.control_bp) == ("expected_value", 0)
+    assert decision.features == {"orders_lifetime": 0.0, "order_gap": float(60 * DAY)}
+
+
+def test_nothing_is_told_of_an_arm_that_nobody_knows() -> None:
+    """No worth is not a worth of nothing."""
+    shop = shop_with(snapshot({"small@email": worth(5)}))
+
+    assert last_candidates(shop)["large"].value is None
+
+
 def test_exploring_is_written_down() -> None:
     """As what it was."""
     learned = snapshot({"small@email": worth(5), "large@email": worth(3, state=STOPPED)}, explore_bp=10_000)

@@ -439,6 +439,7 @@ choose:
   horizon: 6m
   include_follow_ons: { depth: 2, discount: 0.8 }
   none_is_an_option: false
+  look_ahead: false
   explore: { start: 8%, floor: 2% }
   collect_for: 1m
   unsubscribe_costs: 7.50
@@ -454,6 +455,7 @@ one_at_a_time: { interrupt: { when_value_exceeds: 2.5x } }
             follow_on_depth=2,
             follow_on_discount=0.8,
             none_is_an_option=False,
+            look_ahead=False,
             explore_start_bp=800,
             explore_floor_bp=200,
             collect_for=MINUTE,

@@ -74,8 +74,9 @@ def values(kind: Any, known: dict[str, st.SearchStrategy[str]]) -> st.SearchStra
         return st.none() | values(parts[0], known)
     if len(parts) == 2 and parts[1] is Ellipsis:
         return st.lists(values(parts[0], known), max_size=3).map(tuple)
-    assert parts == (str, str)
-    return st.dictionaries(st.text(), st.text(), max_size=3)
+    if parts == (float, str):
+        return values(float, known) | st.text()
+    return st.dictionaries(st.text(), values(parts[1], known), max_size=3)
 
 
 @pytest.mark.parametrize("name", sorted(KINDS))
