@@ -121,6 +121,13 @@ def test_what_was_taken_back_does_not_count() -> None:
     assert len(outcomes.as_of(NOW)) == 1
 
 
+def test_windows_that_another_cut_short_are_left_out() -> None:
+    """So is the one that cut in: neither had the time that the others of its campaign have."""
+    outcomes = Outcomes([outcome(1), {**outcome(2), "interrupted": True}])
+
+    assert len(outcomes.as_of(NOW)) == 1
+
+
 def test_followed_revisions_can_be_forgotten() -> None:
     """What others had followed before is let go of, and no later plan changes."""
     known = definitions(campaign("a"))
