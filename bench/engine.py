@@ -10,11 +10,12 @@ from statistics import median
 
 from orchestrator.customer import Customer
 from orchestrator.definitions.catalogue import CATALOGUE
+from orchestrator.demo.injected import read
 from orchestrator.demo.world import World
 from orchestrator.engine import advance
-from orchestrator.events import HOUR, PROFILE, Event
+from orchestrator.events import HOUR, Event
 from orchestrator.program import Program
-from orchestrator.reference import Reference, product_of
+from orchestrator.reference import Reference
 from orchestrator.runtime.definitions_folder import load_folder
 from orchestrator.simulation import Simulation
 
@@ -57,21 +58,6 @@ def main() -> None:
     for name in ("cart.item_added", "order.placed", "message.opened"):
         cost = one_by_one(program, reference, [event for _, event in relevant if event.name == name])
         print(f"{name:18} {cost:5.1f} CPU-µs, one a step, the customer in memory")
-
-
-def read(world: World) -> tuple[Reference, list[tuple[int, Event]]]:
-    """Return a world's products and its events in the order in which they arrive."""
-    reference, arrivals = Reference(), []
-    places = {topic: place for place, topic in enumerate(CATALOGUE.topics)}
-    for offset, (at, topic, key, record) in enumerate(world.stream()):
-        if topic == "products":
-            reference.put(product_of(record))
-            continue
-        name = record.get("event", PROFILE)
-        instant = record["updated_at"] if name == PROFILE else record["event_time"]
-        event_id = record.get("event_id", "")
-        arrivals.append((at, Event(name, key, instant, event_id, places.get(topic, len(places)), offset, record)))
-    return reference, arrivals
 
 
 def one_by_one(program: Program, reference: Reference, events: list[Event]) -> float:

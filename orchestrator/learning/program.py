@@ -54,12 +54,16 @@ class Ledger:
             order_id = str(event.data.get("order_id") or event.id)
             margin = sum(line_margin(line, event.time, reference, assumed_bp) for line in lines)
             if event.name == ORDERED:
-                self.orders[order_id] = _Order(event.time, event.customer, margin)
+                self.book(order_id, event.customer, event.time, margin)
             elif event.name == "order.returned" and lines:
                 back = self._undone.get(order_id, 0)
                 self._undone[order_id] = None if back is None else back + margin
             else:
                 self._undone[order_id] = None
+
+    def book(self, order_id: str, customer: str, at: int, margin: int) -> None:
+        """Enter an order, once under its id."""
+        self.orders[order_id] = _Order(at, customer, margin)
 
     def outcome(self, outcome: Outcome, cost: int) -> None:
         """Take in when a window was, and what it cost."""
