@@ -82,7 +82,8 @@ class Window(msgspec.Struct, array_like=True, gc=False):
 
     `cost` is fixed, `cost_bp` a share of what is ordered; `triggers` are the messages sent, `clicked` tells whether one
     of them was; `categories` has those of each order where the objective counts the new ones; `earned_before` is what
-    the customer had earned us in the twelve weeks before; `context` is there where anybody learns from it.
+    the customer had earned us in the twelve weeks before; `context` is there where anybody learns from it; `late` are
+    the orders of its second half, where the objective asks for them.
     """
 
     decision_id: str
@@ -106,6 +107,7 @@ class Window(msgspec.Struct, array_like=True, gc=False):
     categories: dict[str, list[str]] = {}
     earned_before: int = 0
     context: Context | None = None
+    late: list[str] = []
 
 
 class Profile(msgspec.Struct, array_like=True, gc=False):

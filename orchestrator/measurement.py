@@ -27,6 +27,12 @@ FORGOTTEN = "(erased)"
 NEW_CATEGORY = "new_category"
 """The objective that counts the categories which a customer bought for the first time."""
 
+RETENTION = "retention"
+"""The objective that asks who still orders when the campaign is long over: in the second half of its window.
+
+Not in the time after the window, for that belongs to other campaigns.
+"""
+
 FIRST_BOUGHT = "first_bought.category"
 """The feature behind it: since when each category was bought."""
 
@@ -121,7 +127,7 @@ def _last(windows: list[Window], now: int, campaign: str, outcome: str, length: 
             continue
         if counts(window, outcome, now):
             window.clicked = responded(window)
-            window.orders, window.categories, window.triggers, window.context = {}, {}, [], None
+            window.orders, window.categories, window.triggers, window.context, window.late = {}, {}, [], None, []
             return window
     return None
 
@@ -177,6 +183,8 @@ def _place_order(step: Step, window: Window, event: Event) -> bool:
         feature, since = step.program.features.get(FIRST_BOUGHT), window.start // 1000  # facts know seconds
         first = (None if feature is None else step.customer.fact(feature.name)) or {}
         window.categories[order_id] = [one for one in step.keys(event, "category") if first.get(one, since) >= since]
+    if window.objective == RETENTION and 2 * event.time >= window.start + window.end:
+        window.late.append(order_id)
     return True
 
 
@@ -191,10 +199,10 @@ def _undo_order(step: Step, window: Window, event: Event) -> bool:
         window.orders[order_id] = (paid - back, earned - _margin(step, event))
         if window.orders[order_id][0] > 0:
             return True  # some of it was kept, and nobody knows which of its categories
-        window.categories.pop(order_id, None)
     else:
         del window.orders[order_id]
-        window.categories.pop(order_id, None)
+    window.categories.pop(order_id, None)
+    window.late = [one for one in window.late if one != order_id]
     return True
 
 
@@ -248,6 +256,7 @@ def outcome_of(window: Window, customer_id: str, known_at: int) -> CampaignOutco
         policy_version=context.policy_version,
         known_at=known_at,
         interrupted=context.interrupted,
+        retained=bool(window.late),
     )
 
 
