@@ -8,17 +8,18 @@ back as it came.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from orchestrator.events import FOREVER
 from orchestrator.migrations import migrate
 
-STATE_VERSION = 5
+STATE_VERSION: Final = 5
 """The version byte in front of every stored state; how to raise it is in migrations.py."""
 
-WAITING, OPEN = 0, 1
+WAITING: Final = 0
+OPEN: Final = 1
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -277,7 +278,7 @@ def _moved(place: str, moment: Callable[[str], str | None]) -> str | None:
     return None if to is None else f"{to}{slash}{key}"
 
 
-_VERSION_BYTE = bytes([STATE_VERSION])
+_VERSION_BYTE: Final = bytes([STATE_VERSION])
 _decoder = msgspec.msgpack.Decoder(Customer)
 _instances_decoder = msgspec.msgpack.Decoder(dict[str, Instance])
 _windows_decoder = msgspec.msgpack.Decoder(list[Window])

@@ -8,6 +8,7 @@ the policy's `amend_for` says; each amendment is the next revision of the same o
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from orchestrator.arbitration.history import counts, responded
 from orchestrator.customer import Context, Customer, Window
@@ -18,29 +19,29 @@ from orchestrator.program import Program
 from orchestrator.records import ActiveCampaign, CampaignOutcome
 from orchestrator.step import Step
 
-SLOT = ""
+SLOT: Final = ""
 """The name under which the end of the running measurement window waits among the moments' timers."""
 
-FORGOTTEN = "(erased)"
+FORGOTTEN: Final = "(erased)"
 """What a slot is named that was held before its customer was erased: no campaign has such a name."""
 
-NEW_CATEGORY = "new_category"
+NEW_CATEGORY: Final = "new_category"
 """The objective that counts the categories which a customer bought for the first time."""
 
-RETENTION = "retention"
+RETENTION: Final = "retention"
 """The objective that asks who still orders when the campaign is long over: in the second half of its window.
 
 Not in the time after the window, for that belongs to other campaigns.
 """
 
-FIRST_BOUGHT = "first_bought.category"
+FIRST_BOUGHT: Final = "first_bought.category"
 """The feature behind it: since when each category was bought."""
 
-WEEK = 7 * DAY
-HISTORY = 12
+WEEK: Final = 7 * DAY
+HISTORY: Final = 12
 """Weeks of a customer's own past that are kept, to take noise out of what they earn in a window (docs/decisions.md)."""
 
-MAX_ORDERS = 200
+MAX_ORDERS: Final = 200
 """Orders counted in one window; who orders more often is no person, and would only cost state."""
 
 
