@@ -12,8 +12,10 @@ from setuptools import Extension, setup
 COMPILED = (
     "civil", "conditions", "contact", "engine", "features", "identity", "measurement", "program", "quotas", "step",
     "view",
-    "arbitration/act", "arbitration/campaign", "arbitration/decide", "arbitration/eligibility", "arbitration/exempt",
-    "arbitration/history", "arbitration/offers", "arbitration/policy", "arbitration/retract", "arbitration/trigger",
+    "arbitration/act", "arbitration/ahead", "arbitration/campaign", "arbitration/choice", "arbitration/context",
+    "arbitration/decide", "arbitration/eligibility", "arbitration/exempt", "arbitration/grounds",
+    "arbitration/history", "arbitration/interrupt", "arbitration/offers", "arbitration/option", "arbitration/policy",
+    "arbitration/retract", "arbitration/trigger", "arbitration/weigh",
     "moments/detect", "moments/launches", "moments/lifecycle", "moments/progress", "moments/rules", "moments/stock",
     "moments/wake", "moments/watch", "moments/worth",
     "runtime/erasures", "runtime/inbox", "runtime/intake", "runtime/outbox", "runtime/partitioner", "runtime/tally",

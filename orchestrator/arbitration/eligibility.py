@@ -299,7 +299,7 @@ def _shared_cap(s: Situation, campaign: Campaign, moment: Moment | None, key: st
 
 _NO_PROFILE: Final = Profile()
 
-_CONTACT_CHECKS: Final = (
+_CONTACT_CHECKS: Final[tuple[tuple[Reason, _CheckFunction], ...]] = (
     (Reason.NO_CONSENT, _consent),
     (Reason.HOLDOUT, _holdout),
     (Reason.SLOT_HELD, _slot),
