@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-SECOND: Final = 1_000
-MINUTE: Final = 60 * SECOND
-HOUR: Final = 60 * MINUTE
-DAY: Final = 24 * HOUR
+SECOND = 1_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
 
-FOREVER: Final = 2**62
+FOREVER = 2**62
 """An instant that never comes; milliseconds."""
 
-PROFILE: Final = "profile.changed"
+PROFILE = "profile.changed"
 """The name of the event that a record of `customer-profiles` is; its data is the profile."""
 
-ERASED: Final = "profile.erased"
+ERASED = "profile.erased"
 """The name of the event that a tombstone of `customer-profiles` is."""
 
-STOCK: Final = "product.stock"
+STOCK = "product.stock"
 """The name of the event that a new version of a product is to those who wait for its stock; its data is the sku."""
 
-ORDERED: Final = "order.placed"
-SENT: Final = "message.sent"
-CLICKED: Final = "message.clicked"
+ORDERED = "order.placed"
+SENT = "message.sent"
+CLICKED = "message.clicked"
 """A message went out; `trigger_id` says that it was ours."""
 
-UNSUBSCRIBED: Final = "customer.unsubscribed"
+UNSUBSCRIBED = "customer.unsubscribed"
 """The customer said no to a channel."""
 
 

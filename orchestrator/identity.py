@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final
 
-_SEPARATOR: Final = "\x1f"
+_SEPARATOR = "\x1f"
 
 
 def identify(*cause: str | int) -> str:

@@ -8,7 +8,6 @@ the policy's `amend_for` says; each amendment is the next revision of the same o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from orchestrator.arbitration.history import counts, responded
 from orchestrator.customer import Context, Customer, Window
@@ -19,29 +18,23 @@ from orchestrator.program import Program
 from orchestrator.records import ActiveCampaign, CampaignOutcome
 from orchestrator.step import Step
 
-SLOT: Final = ""
+SLOT = ""
 """The name under which the end of the running measurement window waits among the moments' timers."""
 
-FORGOTTEN: Final = "(erased)"
+FORGOTTEN = "(erased)"
 """What a slot is named that was held before its customer was erased: no campaign has such a name."""
 
-NEW_CATEGORY: Final = "new_category"
+NEW_CATEGORY = "new_category"
 """The objective that counts the categories which a customer bought for the first time."""
 
-RETENTION: Final = "retention"
-"""The objective that asks who still orders when the campaign is long over: in the second half of its window.
-
-Not in the time after the window, for that belongs to other campaigns.
-"""
-
-FIRST_BOUGHT: Final = "first_bought.category"
+FIRST_BOUGHT = "first_bought.category"
 """The feature behind it: since when each category was bought."""
 
-WEEK: Final = 7 * DAY
-HISTORY: Final = 12
+WEEK = 7 * DAY
+HISTORY = 12
 """Weeks of a customer's own past that are kept, to take noise out of what they earn in a window (docs/decisions.md)."""
 
-MAX_ORDERS: Final = 200
+MAX_ORDERS = 200
 """Orders counted in one window; who orders more often is no person, and would only cost state."""
 
 
@@ -128,7 +121,7 @@ def _last(windows: list[Window], now: int, campaign: str, outcome: str, length: 
             continue
         if counts(window, outcome, now):
             window.clicked = responded(window)
-            window.orders, window.categories, window.triggers, window.context, window.late = {}, {}, [], None, []
+            window.orders, window.categories, window.triggers, window.context = {}, {}, [], None
             return window
     return None
 
@@ -184,8 +177,6 @@ def _place_order(step: Step, window: Window, event: Event) -> bool:
         feature, since = step.program.features.get(FIRST_BOUGHT), window.start // 1000  # facts know seconds
         first = (None if feature is None else step.customer.fact(feature.name)) or {}
         window.categories[order_id] = [one for one in step.keys(event, "category") if first.get(one, since) >= since]
-    if window.objective == RETENTION and 2 * event.time >= window.start + window.end:
-        window.late.append(order_id)
     return True
 
 
@@ -200,10 +191,10 @@ def _undo_order(step: Step, window: Window, event: Event) -> bool:
         window.orders[order_id] = (paid - back, earned - _margin(step, event))
         if window.orders[order_id][0] > 0:
             return True  # some of it was kept, and nobody knows which of its categories
+        window.categories.pop(order_id, None)
     else:
         del window.orders[order_id]
-    window.categories.pop(order_id, None)
-    window.late = [one for one in window.late if one != order_id]
+        window.categories.pop(order_id, None)
     return True
 
 
@@ -257,7 +248,6 @@ def outcome_of(window: Window, customer_id: str, known_at: int) -> CampaignOutco
         policy_version=context.policy_version,
         known_at=known_at,
         interrupted=context.interrupted,
-        retained=bool(window.late),
     )
 
 

@@ -8,7 +8,6 @@ window and the slot run on.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 import msgspec
 
@@ -25,16 +24,16 @@ from orchestrator.reasons import Reason
 from orchestrator.records import Candidate, Decision
 from orchestrator.step import Step
 
-SERIES: Final = "slot.series"
+SERIES = "slot.series"
 """The fact that tells how far the series has come that holds the slot; no longer than it does."""
 
-NEXT_STEP: Final = "slot.step"
+NEXT_STEP = "slot.step"
 """The name under which the next step waits among the moments' timers."""
 
-PINNED: Final = "slot.pinned"
+PINNED = "slot.pinned"
 """The fact that tells which steps were in force when the slot was taken; kept for campaigns that pin them."""
 
-_WAITS_FOR: Final = (Reason.CAP, Reason.QUIET_HOURS)
+_WAITS_FOR = (Reason.CAP, Reason.QUIET_HOURS)
 
 
 class Sent(msgspec.Struct, array_like=True, gc=False):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from orchestrator.customer import Customer
 from orchestrator.moments.rules import Around, Moment
 
-_TRIP: Final = 4
+_TRIP = 4
 """Entries at least in what a predicted order date keeps of a family; other dates know no margin."""
 
 

@@ -281,7 +281,9 @@ class Learner:
             if self._config.group is not None or self._now() < effective_from - AHEAD // 2:
                 break  # else it took longer than was thought, and what is planned would count before it is there
         records = records_of(snapshot)
-        self._publish(records, self._log.superseded(reached - self._config.retention))
+        # In a replay all stay: engines that begin later stand at its beginning.
+        gone = [] if self._config.group is not None else self._log.superseded(reached - self._config.retention)
+        self._publish(records, gone)
         if self._config.group is None and self._now() >= effective_from:
             self._learned.late += 1
             log.warning("a snapshot was published after it began to count; engines may have changed over apart")

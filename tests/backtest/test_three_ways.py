@@ -37,6 +37,7 @@ from orchestrator.runtime.connection import client_config
 from orchestrator.runtime.definitions_folder import load_folder, read_directory
 from orchestrator.runtime.embedded_broker import EmbeddedBroker
 from orchestrator.runtime.topic_reader import read_topic
+from orchestrator.valuation import COLD, PROVEN, ArmValue, LeafValue, PolicySnapshot, arm_of, records_of
 from tests.backtest.made import BEGIN, REGISTRY, RETAIL, ROOT, arrivals, made, write
 from tests.runtime.streams import Stream
 
@@ -159,6 +160,75 @@ def test_files_and_topics_give_what_a_worker_decided_with_the_same_barriers(
     assert json.loads(found)["decisions"]["all"] == len(worker["decisions"])
 
 
+def by_value(folder: Path, pack: Path) -> Path:
+    """Return a copy of a pack that chooses by expected value, and tells customers apart by their tier."""
+    shutil.copytree(pack, folder, ignore=shutil.ignore_patterns("*.test.yaml"))
+    policy = folder / "policy.yaml"
+    policy.write_text(policy.read_text().replace("method: priority", "method: expected_value\n  by: [value_tier]"))
+    return folder
+
+
+def learned(definitions: Definitions, effective_from: int, worth: float, state: str = PROVEN) -> PolicySnapshot:
+    """Return a snapshot by which campaigns are worth something in some worlds and less than nothing in others."""
+    draws = [worth * (world - 4) for world in range(8)]
+    arms = {
+        arm_of(name, "", campaign.send.channel): ArmValue(
+            [draw + 10.0 * place for draw in draws], 0.1, 0.2, "", campaign.control_bp, state
+        )
+        for place, (name, campaign) in enumerate(sorted(definitions.campaigns.items()))
+    }
+    value = LeafValue(arms, {"": [30.0 * world for world in range(8)]})
+    best = replace(value, arms=dict(list(arms.items())[::2]))
+    leaves = {"": value, "value_tier=high": best, "value_tier=?": value}
+    found = PolicySnapshot(effective_from, effective_from - 1, definitions.version, 8, 1_000, leaves)
+    return replace(found, version=next(iter(records_of(found).values()))["version"])
+
+
+def in_json(record: Record) -> str:
+    """Return a record as a line of a file: bytes are a text of as many characters."""
+    return json.dumps(record, default=lambda data: data.decode("latin-1"))
+
+
+def test_what_was_learned_is_read_from_files_and_topics_as_a_worker_reads_it(
+    embedded: EmbeddedBroker, tmp_path: Path
+) -> None:
+    """Two snapshots, from their instants on; before the first, and for what is cold, the order of priority."""
+    history, until = made(40, days=12), BEGIN + 13 * DAY
+    folder = by_value(tmp_path / "pack", RETAIL)
+    definitions = load_folder(folder)
+    snapshots = [
+        learned(definitions, BEGIN + 3 * DAY + 1, 40.0, COLD),
+        learned(definitions, BEGIN + 5 * DAY + 1, 60.0),
+        learned(definitions, BEGIN + 9 * DAY + 1, -20.0),
+    ]
+    records = {key: record for snapshot in snapshots for key, record in records_of(snapshot).items()}
+    stream = Stream(embedded.bootstrap, tmp_path, partitions=2, DEFINITIONS=str(folder), SESSION_TIMEOUT="2s")
+    given = [(BEGIN, "policy", key, record) for key, record in records.items()]
+    replayer_of(stream).replay([*given, *arrivals(history)], until)
+
+    worker = decided_by_a_worker(stream, tmp_path, until)
+    written = write(history, tmp_path / "history", ".avro")
+    (written / "policy.jsonl").write_text("\n".join(map(in_json, records.values())))
+    from_files = back_tested(stream, Files(written, stream.settings, HOUR, until), definitions, tmp_path / "files")
+    from_topics = back_tested(stream, TopicRange.open(stream.settings), definitions, tmp_path / "topics")
+
+    decisions = stream.decisions
+    ways = {one["chosen_by"] for one in stream.read(lambda topics: topics.outcomes)}
+    assert ways == {"priority", "expected_value", "explore"}
+    assert {one["policy_version"] for one in stream.read(lambda topics: topics.outcomes)} >= {
+        snapshot.version for snapshot in snapshots[:2]
+    }
+    assert "none_better" in {one["reason"] for one in decisions}
+    assert from_files == worker
+    assert from_topics == worker
+    asked = next(one["customer_id"] for one in decisions if one["reason"] == "none_better")
+    told = json.loads(run(stream, "why", asked, "--definitions", str(folder), "--json"))
+    of_worker = [one["decision_id"] for one in decisions if one["customer_id"] == asked]
+    assert [one["decision_id"] for one in told["decisions"]] == of_worker
+    shown = json.loads(run(stream, "policy", "show", "--json"))
+    assert shown["version"] == snapshots[-1].version
+
+
 def run(stream: Stream, *arguments: str) -> str:
     """Return what a command printed that reads a stream's topics."""
     ended = CliRunner().invoke(main, arguments, env=stream.environment)
@@ -233,23 +303,36 @@ def scenarios_of(folder: Path, definitions: Definitions) -> list[Scenario]:
     ]
 
 
-@pytest.mark.parametrize(("pack", "tests"), [(RETAIL, "*"), (RETAIL.with_name("retail_plus"), "series")])
+@pytest.mark.parametrize(
+    ("pack", "tests", "worth"),
+    [(RETAIL, "*", None), (RETAIL.with_name("retail_plus"), "series", None), (RETAIL, "*", 900.0)],
+    ids=["retail", "series", "retail by value"],
+)
 def test_the_tests_of_a_pack_decide_what_a_worker_and_a_back_test_decide(
-    embedded: EmbeddedBroker, tmp_path: Path, pack: Path, tests: str
+    embedded: EmbeddedBroker, tmp_path: Path, pack: Path, tests: str, worth: float | None
 ) -> None:
-    """Every test's events go through a worker and a back-test under the barriers that the test itself takes."""
+    """Every test's events go through a worker and a back-test under the barriers that the test itself takes.
+
+    What they expect is written for the order of priority; by value they only have to be decided alike.
+    """
     folder = with_little_luck(pack, tests, tmp_path / "pack")
+    if worth is not None:
+        policy = folder / "policy.yaml"
+        policy.write_text(policy.read_text().replace("method: priority", "method: expected_value"))
     definitions, _ = load(read_directory(folder))
     assert definitions is not None
     program = Program(definitions, CATALOGUE.topic_by_event)
     scenarios = scenarios_of(folder, definitions)
     products = [{"effective_from": 0, **product} for scenario in scenarios for product in scenario.products]
     reference = Reference(product_of(record) for record in products)
+    snapshots = [] if worth is None else [learned(definitions, 1, worth)]
+    for snapshot in snapshots:
+        reference.put_policy(snapshot)
     runs = [ScenarioRun(scenario, program, reference) for scenario in scenarios]
     for run in runs:
-        assert run.failures() == []
+        assert run.failures() == [] or worth is not None
     stream = Stream(embedded.bootstrap, tmp_path, partitions=2, DEFINITIONS=str(folder), SESSION_TIMEOUT="2s")
-    until = replay(stream, runs, products)
+    until = replay(stream, runs, products, snapshots)
 
     worker = decided_by_a_worker(stream, tmp_path, until)
     tested = back_tested(stream, TopicRange.open(stream.settings), definitions, tmp_path / "out")
@@ -264,9 +347,17 @@ def test_the_tests_of_a_pack_decide_what_a_worker_and_a_back_test_decide(
     assert encoded(encode, of_tests) == encoded(encode, of_worker)
 
 
-def replay(stream: Stream, runs: Sequence[ScenarioRun], products: Iterable[dict[str, Any]]) -> int:
+def replay(
+    stream: Stream,
+    runs: Sequence[ScenarioRun],
+    products: Iterable[dict[str, Any]],
+    snapshots: Iterable[PolicySnapshot],
+) -> int:
     """Write what the tests let happen with a barrier before and after each; return the instant of the last."""
     replayer = replayer_of(stream)
+    for snapshot in snapshots:
+        for key, leaf in records_of(snapshot).items():
+            replayer.send("policy", key, replayer.encode("policy", leaf))
     for product in products:
         replayer.send("products", product["sku"], replayer.encode("products", product))
     agenda = sorted((one for run in runs for one in happenings(run)), key=lambda one: one[:2])

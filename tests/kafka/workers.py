@@ -122,9 +122,12 @@ class Run:
         for worker in self._workers:
             worker.kill()
 
-    def replay(self, arrivals: Iterable[Arrival], until: int, *, barrier_every: int) -> int:
-        """Fill the inputs and the clock; return how many records there are."""
-        return Replayer(self.client, self.topics, self.codec, barrier_every=barrier_every).replay(arrivals, until)
+    def replay(
+        self, arrivals: Iterable[Arrival], until: int, *, barrier_every: int, learn_every: int | None = None
+    ) -> int:
+        """Fill the inputs and the clock, waiting for what is to be learned; return how many records there are."""
+        replayer = Replayer(self.client, self.topics, self.codec, barrier_every=barrier_every, learn_every=learn_every)
+        return replayer.replay(arrivals, until)
 
     def decided(self) -> int:
         """Return how many records of the clock topic the group has committed, over all partitions."""
