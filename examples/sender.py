@@ -456,11 +456,17 @@ def _now() -> int:
 # --- providers: replace these -----------------------------------------------------------------------------------------
 
 
+def filling(trigger: Trigger) -> dict[str, Any]:
+    """Return what a template is filled with: what the message is about, and those of its facts that are known."""
+    facts = trigger.get("facts") or {}  # a sender with an older schema has none, and looks up what is `requested`
+    return {**trigger["content"], **{name: value for name, value in facts.items() if value not in (None, [])}}
+
+
 def outbox(ledger: Ledger) -> Send:
     """Return a provider that leaves messages in the ledger's table `outbox`; it takes idempotency keys."""
 
     def send(trigger: Trigger, idempotency_key: str) -> None:
-        row = (trigger["customer_id"], trigger["channel"], trigger["template"], json.dumps(trigger["content"]))
+        row = (trigger["customer_id"], trigger["channel"], trigger["template"], json.dumps(filling(trigger)))
         with ledger.transaction() as db:
             db.execute("INSERT OR IGNORE INTO outbox VALUES (?, ?, ?, ?, ?)", (idempotency_key, *row))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.conditions import Condition
 from orchestrator.events import DAY, FOREVER, Event
@@ -18,6 +18,18 @@ from orchestrator.rhythm import count_time, insert_time, median_gap, p_alive
 
 PER_LINE_KEYS = ("sku", "category", "product_family")
 """Keys that an order has once per line, and a browsing event through its sku."""
+
+CART_LINES = "cart_lines.of"
+"""The feature that nobody wrote and that keeps what lies in carts."""
+
+BOUGHT_OFTEN = "liked_by_similar.of"
+"""The feature that nobody wrote and that keeps what is bought most often."""
+
+CART_EVENTS = ("cart.item_added", "cart.item_removed", "cart.emptied", "order.placed")
+"""The events that change what lies in a cart; an order takes its cart away."""
+
+MAX_CARTS, MAX_LINES, MAX_OFTEN = 2, 20, 10
+"""Carts kept per customer, products kept per cart, and products kept of those bought often."""
 
 MAX_KEY = 200
 """Characters of a key, and of a text that a feature keeps: what is longer is no value, for states must stay small."""
@@ -86,11 +98,12 @@ class Feature:
     """One fact per customer.
 
     `kind` is count, sum, latest, first_time, last_time, median_gap, distinct, p_alive or next_order_date, or one that
-    folds nothing and looks at the feature `of`: age_of, quantile or stage. `events` are the names it folds; `field` the
-    event field it takes; `key` what it is kept per, or what is distinct; `over` its window in milliseconds; `otherwise`
-    the value before `min_samples`, milliseconds; `bands` the names of a quantile's bands with their least values, from
-    the highest, None where only a snapshot tells them, and `shares` the share of customers below each, in thousandths;
-    `unit` the type of its value: number, money, duration, instant or text.
+    folds nothing and looks at the feature `of`: age_of, quantile or stage; cart and often are kept for triggers only.
+    `events` are the names it folds; `field` the event field it takes; `key` what it is kept per, or what is distinct;
+    `over` its window in milliseconds; `otherwise` the value before `min_samples`, milliseconds; `bands` the names of a
+    quantile's bands with their least values, from the highest, None where only a snapshot tells them, and `shares` the
+    share of customers below each, in thousandths; `unit` the type of its value: number, money, duration, instant or
+    text; `keeps_bought` whether a next_order_date also keeps what is bought, because a trigger says it.
     """
 
     name: str
@@ -107,6 +120,7 @@ class Feature:
     bands: tuple[tuple[str, int | None], ...] = ()
     shares: tuple[int, ...] = ()
     max_keys: int = 100
+    keeps_bought: bool = False
 
     def fold(
         self, state: Any, event: Event, reference: Reference, assumed_bp: int, keys: Iterable[str] | None = None
@@ -117,6 +131,8 @@ class Feature:
         """
         if self.where is not None and self.where.holds(EventView(event)) is not True:
             return state
+        if self.kind == "often":
+            return _count_often({} if state is None else state, event)
         if self.key is None:
             return self._fold_one(state, event)
         by_line = lines_by(event, self.key, reference) if self.kind == "next_order_date" else None
@@ -132,10 +148,14 @@ class Feature:
                 folded = self._fold_one(states.pop(key, None), event)
             else:
                 before = states.pop(key, None)
-                if self.key != "category" and self._typical_days(key, event.time, reference) is None:
+                typical = None if self.key == "category" else self._typical_days(key, event.time, reference)
+                if typical is None and self.key != "category":
                     continue  # it does not run out
                 margin = sum([line_margin(line, event.time, reference, assumed_bp) for line in by_line[key]])
-                folded = _fold_gap(before, event.time // 1000, margin)
+                if self.keeps_bought:
+                    folded = _fold_trip(before, event.time // 1000, margin, by_line[key], typical)
+                else:
+                    folded = _fold_gap(None if before is None else _gaps_of(before), event.time // 1000, margin)
             if folded is not None:
                 states[key] = folded  # back at the end: the order of keys is the order of last touch
         while len(states) > self.max_keys:
@@ -156,6 +176,8 @@ class Feature:
             if self.over is None:
                 return (state or 0) + amount
             return _add_to_buckets(state or [], event.time, amount, self.over)
+        if self.kind == "cart":
+            return _fold_cart(state, event)
         seconds = event.time // 1000
         if self.kind == "latest":
             value = event.data.get(self.field or "")
@@ -216,9 +238,14 @@ class Feature:
         if self.kind in ("first_time", "last_time"):
             return state * 1000
         assert self.kind == "next_order_date", self.kind
+        gap = self.gap_after(state, key, now, reference)
+        return None if gap is None else state[2] * 1000 + gap
+
+    def gap_after(self, state: list[Any], key: str, now: int, reference: Reference) -> int | None:
+        """Return the gap, milliseconds, that is expected after the last trip of one key of a next_order_date."""
         if self.key == "category":
-            return _own_next(state, self.min_samples)
-        return predicted_next(state, self._typical_days(key, now, reference), self.min_samples)
+            return _own_gap(state, self.min_samples)
+        return expected_gap(state, self._typical_days(key, now, reference), self.min_samples)
 
     def _typical_days(self, key: str, at: int, reference: Reference) -> float | None:
         """Return the typical days until a family or a sku runs out, None where it is not consumed."""
@@ -296,23 +323,158 @@ def pooled_gap(gaps: int, sum_log_gap: int, typical_days: float) -> int:
     return round(days * 24 * 60) * 60_000
 
 
-def predicted_next(state: list[int], typical_days: float | None, min_samples: int) -> int | None:
-    """Return the expected instant of the next order, milliseconds, or None where the family does not run out."""
+def expected_gap(state: list[Any], typical_days: float | None, min_samples: int) -> int | None:
+    """Return the gap to the next order, milliseconds, or None where the family does not run out."""
     if typical_days is None:
         return None
-    gaps, sum_log_gap, last = state[:3]
-    gap = (
+    gaps, sum_log_gap = state[:2]
+    return (
         pooled_gap(gaps, sum_log_gap, typical_days) if gaps + 1 >= min_samples else round(typical_days * 1440) * 60_000
     )
-    return last * 1000 + gap
 
 
-def _own_next(state: list[int], min_samples: int) -> int | None:
-    """Return the expected instant of the next order by the customer's own gaps alone, or None before there are any."""
-    gaps, sum_log_gap, last = state[:3]
+def _own_gap(state: list[Any], min_samples: int) -> int | None:
+    """Return the gap to the next order by the customer's own gaps alone, or None before there are any."""
+    gaps, sum_log_gap = state[:2]
     if gaps == 0 or gaps + 1 < min_samples:
         return None
-    return last * 1000 + round(math.exp(sum_log_gap / _MICRO / gaps) * 1440) * 60_000
+    return round(math.exp(sum_log_gap / _MICRO / gaps) * 1440) * 60_000
+
+
+# --- what triggers say of what was bought -----------------------------------------------------------------------------
+
+_VOTES = 10
+"""Lines by which a product can lead at most, so that a new habit is noticed after as many."""
+
+_MOST_UNITS = 10_000
+
+
+class Bought(NamedTuple):
+    """What is kept of the purchases of one key beside its gaps.
+
+    `sku` leads the vote of the lines: each of it counts for it and each other against it, and at nought another leads.
+    `units` are those of the last trip; `regular` counts the last gaps in a row that were as expected.
+    """
+
+    sku: str
+    votes: int
+    units: int
+    regular: int
+
+
+def bought_of(state: list[Any] | None) -> Bought | None:
+    """Return what is kept of the purchases of one key, None where nothing is."""
+    return None if state is None or len(state) <= _GAPS_AND_BEFORE else Bought(*state[_GAPS_AND_BEFORE:])
+
+
+_GAPS_AND_BEFORE = 5
+
+
+def _gaps_of(state: list[Any]) -> list[int]:
+    """Return what is kept of the gaps alone; where purchases are kept behind it, 0 stands for no trip before."""
+    if len(state) <= _GAPS_AND_BEFORE:
+        return state
+    return state[:_GAPS_AND_BEFORE] if state[_GAPS_AND_BEFORE - 1] else state[: _GAPS_AND_BEFORE - 1]
+
+
+def _fold_trip(
+    state: list[Any] | None, seconds: int, margin: int, lines: Iterable[Mapping[str, Any]], typical: float | None
+) -> list[Any]:
+    """Return the state of one key after an order, with what was bought behind its gaps."""
+    units = 0
+    if state is None:
+        state = [0, 0, seconds, margin, 0, *_NOTHING_BOUGHT]
+        state[_UNITS] = units = _vote(state, lines)
+        return state
+    if len(state) <= _GAPS_AND_BEFORE:  # kept before anything asked what was bought
+        state += [*([0] if len(state) < _GAPS_AND_BEFORE else []), *_NOTHING_BOUGHT]
+    gaps, sum_log_gap, last, earned = state[:4]
+    units = _vote(state, lines)
+    gap = seconds - last
+    if gap >= _TRIP:
+        log_gap = _log_gap(gap)
+        state[_REGULAR] = min(state[_REGULAR] + 1, _MOST_REGULAR) if _is_regular(state, log_gap, typical) else 0
+        state[:_GAPS_AND_BEFORE] = gaps + 1, sum_log_gap + log_gap, seconds, margin, last
+        state[_UNITS] = units
+    elif gap >= 0:
+        state[3] = earned + margin
+        state[_UNITS] = min(state[_UNITS] + units, _MOST_UNITS)
+    else:
+        folded = _fold_gap(_gaps_of(state), seconds, margin)
+        state[: len(folded)] = folded
+        if gap > -_TRIP:
+            state[_UNITS] = min(state[_UNITS] + units, _MOST_UNITS)
+    return state
+
+
+_NOTHING_BOUGHT = ("", 0, 0, 0)
+_SKU, _LEADS_BY, _UNITS, _REGULAR = range(_GAPS_AND_BEFORE, _GAPS_AND_BEFORE + 4)
+_MOST_REGULAR = 100
+
+
+def _vote(state: list[Any], lines: Iterable[Mapping[str, Any]]) -> int:
+    """Let the lines of an order vote for the product that leads; return how many units they are."""
+    sku, votes, units = state[_SKU], state[_LEADS_BY], 0
+    for line in lines:
+        units += line.get("quantity") or 1
+        if line["sku"] == sku:
+            votes = min(votes + 1, _VOTES)
+        elif votes:
+            votes -= 1
+        else:
+            sku, votes = line["sku"], 1
+    state[_SKU], state[_LEADS_BY] = sku, votes
+    return min(max(int(units), 0), _MOST_UNITS)
+
+
+def _is_regular(state: list[Any], log_gap: int, typical: float | None) -> bool:
+    """Return whether a gap was between half and twice what was expected before it."""
+    gaps, sum_log_gap = state[:2]
+    if typical is not None:
+        expected = (sum_log_gap + _POOLED * _MICRO * math.log(typical)) / (gaps + _POOLED)
+    elif gaps:
+        expected = sum_log_gap / gaps
+    else:
+        return False
+    return bool(abs(log_gap - expected) <= _TWICE)
+
+
+_TWICE = math.log(2) * _MICRO
+
+
+def _fold_cart(lines: dict[str, list[int | None]] | None, event: Event) -> dict[str, list[int | None]] | None:
+    """Return what lies in a cart after an event, [units, price of one] by sku, the last put in at the end."""
+    if event.name not in ("cart.item_added", "cart.item_removed"):
+        return None  # it was emptied or bought
+    lines, sku = lines or {}, event.data.get("sku")
+    if sku is None or len(sku) > MAX_KEY:
+        return lines or None
+    units, price = lines.pop(sku, (0, None))
+    quantity = int(event.data.get("quantity") or 1)
+    there = (units or 0) + (quantity if event.name == "cart.item_added" else -quantity)
+    if there > 0:
+        told = event.data.get("unit_price")
+        lines[sku] = [there, price if told is None else int(told)]
+    while len(lines) > MAX_LINES:
+        del lines[next(iter(lines))]
+    return lines or None
+
+
+def _count_often(counts: dict[str, int], event: Event) -> dict[str, int] | None:
+    """Return how often products were bought, of those bought most often.
+
+    A product that is new takes the place of the one with the least, and its count: so what is bought often stays,
+    whatever else is bought once, and the counts of the few are never too low (Metwally, Agrawal and El Abbadi, 2005).
+    """
+    for line in event.data.get("lines") or ():
+        sku = line.get("sku")
+        if sku is None or len(sku) > MAX_KEY:
+            continue
+        if sku not in counts and len(counts) >= MAX_OFTEN:
+            least = min(counts, key=counts.__getitem__)  # of several the first, which was there longest
+            counts[sku] = counts.pop(least)
+        counts[sku] = counts.get(sku, 0) + 1
+    return counts or None
 
 
 def events_of(features: Iterable[Feature]) -> frozenset[str]:

@@ -103,6 +103,9 @@ class Program:
         self.filed = file_once(definitions.features, segments, definitions.moments)
         self.features = self.filed.features
         self.moments = self.filed.moments
+        self._written = {
+            one.name: name for name, one in sorted(self.features.items(), reverse=True) if name != one.name
+        }
         self.campaigns = definitions.campaigns
         self._topics = {STOCK: "products", **topics}
         late = definitions.policy.accept_late
@@ -173,6 +176,10 @@ class Program:
     def names_of(self, moment: str) -> tuple[str, ...]:
         """Return all names of the moment that is filed under this one."""
         return self.filed.names.get(moment, (moment,))
+
+    def written_as(self, feature: Feature) -> str:
+        """Return the name that a feature was given by whoever wrote it, the first of several."""
+        return self._written.get(feature.name, feature.name)
 
     def find(self, moment: str) -> Moment | None:
         """Return the moment of a name as it is filed, or None when there is none."""

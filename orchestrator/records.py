@@ -75,6 +75,55 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     features: dict[str, float | str] = {}
 
 
+class NamedProduct(msgspec.Struct, frozen=True, gc=False):
+    """A product as a message names it; name and list price, minor units, as far as they are known."""
+
+    sku: str
+    name: str | None = None
+    price: int | None = None
+
+
+class CartLine(msgspec.Struct, frozen=True, gc=False):
+    """What lies in a cart of one product; the price of one unit, minor units."""
+
+    sku: str
+    quantity: int
+    price: int | None = None
+    name: str | None = None
+
+
+class ReorderWindow(msgspec.Struct, frozen=True, gc=False):
+    """When the next order is due: before `earliest` and after `latest` come what the coverage leaves."""
+
+    earliest: int
+    expected: int
+    latest: int
+    coverage_bp: int
+
+
+class Subscription(msgspec.Struct, frozen=True, gc=False):
+    """A subscription to what somebody orders regularly, and what one delivery costs at the list price."""
+
+    sku: str
+    every_days: int
+    quantity: int
+    price: int | None = None
+
+
+class Facts(msgspec.Struct, frozen=True, gc=False):
+    """What a message is to say: None or nothing where its campaign does not ask for it, or it is not known."""
+
+    cart_lines: tuple[CartLine, ...] = ()
+    product: NamedProduct | None = None
+    due_product: NamedProduct | None = None
+    next_quantity: int | None = None
+    reorder_window: ReorderWindow | None = None
+    subscription: Subscription | None = None
+    new_collection: tuple[NamedProduct, ...] = ()
+    recommended: tuple[NamedProduct, ...] = ()
+    liked_by_similar: tuple[NamedProduct, ...] = ()
+
+
 class Trigger(msgspec.Struct, frozen=True, gc=False):
     """What we ask a sender to do, or to take back."""
 
@@ -99,6 +148,7 @@ class Trigger(msgspec.Struct, frozen=True, gc=False):
     offer: str = ""
     cost: int = 0
     cost_bp: int = 0
+    facts: Facts | None = None
 
 
 class CampaignOutcome(msgspec.Struct, frozen=True, gc=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,7 +13,7 @@ from orchestrator.events import FOREVER
 from orchestrator.valuation import PolicySnapshot
 from orchestrator.valuation import snapshot_of as policy_of
 
-REFERENCE_SCHEMAS = ("product", "snapshot", "policy_leaf")
+REFERENCE_SCHEMAS = ("product", "snapshot", "similar_products", "policy_leaf")
 """The schemas of the topics that a `Reference` is made of."""
 
 
@@ -29,17 +29,19 @@ class Product(msgspec.Struct, frozen=True, gc=False):
     stock: int | None = None
     typical_days_of_supply: float | None = None
     launch_at: int | None = None
+    name: str | None = None
 
 
 class Reference:
-    """Read-only view of the products and of snapshots: `product(sku, at)` is the newest version effective then.
+    """Read-only view of products and of snapshots: `product(sku, at)` is the newest version effective then.
 
     What `forget` let go of is answered with the oldest version that is left. A restart reads the compacted topic, which
     has the newest version of each product only: of what was before that, it knows nothing.
     """
 
     __slots__ = (
-        "_began", "_changes", "_cut_points", "_families", "_launches", "_leaves", "_policies", "_versions",
+        "_began", "_changes", "_cut_points", "_families", "_launches", "_leaves", "_policies", "_similar",
+        "_similar_since", "_versions",
     )  # fmt: skip
 
     def __init__(self, products: Iterable[Product] = ()) -> None:
@@ -51,17 +53,14 @@ class Reference:
         self._cut_points: dict[str, list[tuple[int, Mapping[str, int]]]] = {}
         self._policies: list[PolicySnapshot] = []  # the newest first
         self._leaves: dict[tuple[int, str], dict[str, Mapping[str, Any]]] = {}  # of versions that are not whole yet
+        self._similar: dict[str, list[SimilarProducts]] = {}
+        self._similar_since: list[tuple[int, str]] = []
         for product in products:
             self.put(product)
 
     def put(self, product: Product) -> None:
         """Add one version; the same sku and instant replaces."""
-        versions = self._versions.setdefault(product.sku, [])
-        place = bisect_left(versions, product.effective_from, key=_since)
-        if place < len(versions) and versions[place].effective_from == product.effective_from:
-            versions[place] = product
-        else:
-            versions.insert(place, product)
+        if _insert(self._versions.setdefault(product.sku, []), product):
             insort(self._changes, (product.effective_from, product.sku))
         if product.launch_at is not None and product.category is not None:
             launches = self._launches.setdefault(product.category, [])
@@ -105,6 +104,13 @@ class Reference:
                 return launch
         return None
 
+    def launched_together(self, category: str, launch: int, at: int) -> list[Product]:
+        """Return what of a category goes on sale at an instant, as known at another, in order of skus."""
+        launches = self._launches.get(category, [])
+        begin, end = bisect_left(launches, launch, key=_first), bisect_right(launches, launch, key=_first)
+        known = (self.product(sku, at) for _, sku in launches[begin:end])
+        return [one for one in known if one is not None and (one.launch_at, one.category) == (launch, category)]
+
     def days_of_supply(self, family: str) -> float | None:
         """Return the typical days until a family runs out, or None where it is not consumed."""
         return self._families.get(family)
@@ -115,6 +121,8 @@ class Reference:
             self.put(product_of(record))
         elif schema == "policy_leaf":
             self._take_leaf(record)
+        elif schema == "similar_products":
+            self.put_similar(similar_of(record))
         else:
             snapshot = snapshot_of(record)
             self.put_cut_points(snapshot.feature, snapshot.effective_from, snapshot.least)
@@ -149,6 +157,16 @@ class Reference:
             del self._leaves[version]
             self.put_policy(snapshot)
 
+    def put_similar(self, similar: SimilarProducts) -> None:
+        """Add one snapshot of which products are close to one; the same sku and instant replaces."""
+        if _insert(self._similar.setdefault(similar.sku, []), similar):
+            insort(self._similar_since, (similar.effective_from, similar.sku))
+
+    def similar(self, sku: str, at: int) -> tuple[SimilarProduct, ...]:
+        """Return the products that are close to one as of an instant, the closest first; none where nobody knows."""
+        there = self._similar.get(sku, ())
+        return next((one.similar for one in reversed(there) if one.effective_from <= at), ())
+
     def forget(self, before: int) -> None:
         """Forget the versions and snapshots that were followed by others at an instant; as cheap as putting them."""
         changed = self._changes[: bisect_right(self._changes, before, key=_first)]
@@ -168,6 +186,11 @@ class Reference:
         if in_force is not None and self._leaves:  # what another has taken the place of is whole no more
             since = in_force.effective_from
             self._leaves = {version: leaves for version, leaves in self._leaves.items() if version[0] >= since}
+        followed = self._similar_since[: bisect_right(self._similar_since, before, key=_first)]
+        del self._similar_since[: len(followed)]
+        for sku in {sku for _, sku in followed}:
+            there = self._similar[sku]
+            del there[: bisect_right(there, before, key=_since) - 1]
 
     def _forget_launches(self, sku: str, gone: Iterable[Product]) -> None:
         known = {(version.category, version.launch_at) for version in self._versions[sku]}
@@ -197,6 +220,35 @@ class Snapshot(msgspec.Struct, frozen=True):
     definitions_version: str = ""
 
 
+class SimilarProduct(msgspec.Struct, frozen=True, gc=False):
+    """Another product and how close it is: the cosine of the two sets of buyers, shrunk, in basis points."""
+
+    sku: str
+    closeness_bp: int
+
+
+class SimilarProducts(msgspec.Struct, frozen=True, gc=False):
+    """Which products are close to one from an instant on, the closest first; `buyers` is how many bought it."""
+
+    sku: str
+    effective_from: int
+    similar: tuple[SimilarProduct, ...] = ()
+    buyers: int = 0
+
+
+Version = TypeVar("Version", Product, SimilarProducts)
+
+
+def _insert(versions: list[Version], version: Version) -> bool:
+    """Put a version in its place among others, or in place of the one of its instant; return whether it is new."""
+    place = bisect_left(versions, version.effective_from, key=_since)
+    if place < len(versions) and versions[place].effective_from == version.effective_from:
+        versions[place] = version
+        return False
+    versions.insert(place, version)
+    return True
+
+
 def product_of(record: Mapping[str, Any]) -> Product:
     """Return the product that a record of the `products` topic describes."""
     return msgspec.convert(dict(record), Product)
@@ -205,3 +257,8 @@ def product_of(record: Mapping[str, Any]) -> Product:
 def snapshot_of(record: Mapping[str, Any]) -> Snapshot:
     """Return the snapshot that a record of the `snapshots` topic describes."""
     return msgspec.convert(dict(record), Snapshot)
+
+
+def similar_of(record: Mapping[str, Any]) -> SimilarProducts:
+    """Return what a record of the `similar-products` topic says of a product."""
+    return msgspec.convert(dict(record), SimilarProducts)

@@ -6,12 +6,16 @@ States are plain values of whole seconds; everything here is a function of such 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from bisect import bisect_right
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 
 from orchestrator.events import DAY, FOREVER
 
 TIMES_KEPT = 10
+
+_MICRO = 1_000_000
+_MINUTE = 60_000
 
 STAGES = ("new", "active", "hero", "at_risk", "lapsed")
 """The stages of a life cycle, by the events that are counted: usually orders.
@@ -91,6 +95,61 @@ def _silences(times: list[int]) -> tuple[int, int]:
     assert gap is not None
     lapsed = min(max(2 * gap, _LEAST), _MOST)
     return lapsed * 3 // 4, lapsed
+
+
+# --- when the next of a kind is due -----------------------------------------------------------------------------------
+
+COVERAGE_BP = 8_000
+"""The share of next orders, basis points, that come inside a reorder window: a tenth before it and a tenth after."""
+
+GAP_CLASSES = (1, 2, 3, 4, 6, 9, 14, 21)
+"""Customers are alike by how many of their own gaps are known: so many, up to the next class."""
+
+SPREAD: Mapping[str, int] = {
+    "low_1": -720_000, "low_2": -920_000, "low_3": -1_030_000, "low_4": -1_090_000,
+    "low_6": -1_090_000, "low_9": -1_050_000, "low_14": -980_000, "low_21": -930_000,
+    "high_1": 3_100_000, "high_2": 2_670_000, "high_3": 2_150_000, "high_4": 1_840_000,
+    "high_6": 1_530_000, "high_9": 1_300_000, "high_14": 1_110_000, "high_21": 940_000,
+}  # fmt: skip
+"""Where a tenth of log(gap / expected gap) is below and a tenth above, by class, in millionths.
+
+Fitted to Complete Journey by `python -m bench.replenishment`, two digits; a shop's own is published by
+`orchestrator snapshots`.
+"""
+
+_WIDEST = 10 * _MICRO
+"""Of a published spread: 22,000 times what is expected, and less of it; no window has to be wider."""
+
+_NINTH_DECILE = 1.2815515655446004
+
+
+def spread_of(gaps: int, snapshot: Mapping[str, int] | None) -> tuple[int, int] | None:
+    """Return where the tenths of log(gap / expected) begin for so many own gaps; unknown before there is one."""
+    if gaps < 1:
+        return None
+    known = GAP_CLASSES[bisect_right(GAP_CLASSES, gaps) - 1]
+    low, high = f"low_{known}", f"high_{known}"
+    if snapshot is not None and low in snapshot and high in snapshot:
+        least = min(max(snapshot[low], -_WIDEST), _WIDEST)
+        return least, min(max(snapshot[high], least), _WIDEST)
+    return SPREAD[low], SPREAD[high]
+
+
+def gap_window(gap: int, spread: tuple[int, int]) -> tuple[int, int]:
+    """Return the least and the greatest gap of the window around an expected one, milliseconds, whole minutes."""
+    low, high = (round(gap * math.exp(edge / _MICRO) / _MINUTE) * _MINUTE for edge in spread)
+    return low, high
+
+
+def due_bp(silent: int, gap: int, spread: tuple[int, int]) -> int:
+    """Return the probability that a gap is over after so much of it, basis points: log-normal between its tenths."""
+    if silent <= 0 or gap <= 0:
+        return 0
+    low, high = spread
+    middle, sigma = (low + high) / 2 / _MICRO, max(high - low, 1) / 2 / _MICRO / _NINTH_DECILE
+    z = (math.log(silent / gap) - middle) / sigma
+    # Rounded, it is the same number on every machine.
+    return round(5_000 * (1 + math.erf(z / math.sqrt(2))))
 
 
 # BG/NBD as fitted to the CDNOW customers by Fader, Hardie and Lee, "Counting Your Customers" the Easy Way (2005), time

@@ -178,7 +178,9 @@ class _Contents:
             if one.name == named:
                 yield f"{one.name}={self.moment(said) if isinstance(value, During) else self.feature(said)}"
             # Without what is as it is by default, a field that a later release adds changes no name.
-            elif said != one.default and not (isinstance(value, Feature | Moment) and one.name in ("name", "say")):
+            elif said != one.default and not (
+                isinstance(value, Feature | Moment) and one.name in ("name", "say", "keeps_bought")
+            ):
                 yield f"{one.name}={self._text(said)}"
 
 

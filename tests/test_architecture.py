@@ -19,7 +19,7 @@ LAYERS = (
     ("reference", "onlookers", "identity", "conditions", "reasons", "records", "rhythm", "valuation"),
     ("arbitration.policy", "arbitration.campaign", "moments.rules"),
     ("features", "program", "programs", "quotas", "sharing", "migrations", "customer", "civil"),
-    ("view", "step", "moments", "arbitration", "measurement", "contact", "needs"),
+    ("view", "step", "facts", "moments", "arbitration", "measurement", "contact", "needs"),
     ("engine", "recall", "adoption", "backfill"),
     ("simulation", "prospects"),
     ("learning",),

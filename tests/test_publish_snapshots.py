@@ -21,7 +21,7 @@ from tests.backtest.made import made, write
 from tests.backtest.test_snapshot import PACK
 
 Command = Callable[..., Result]
-NAMES = ("products", "definitions", "snapshots", "policy")
+NAMES = ("products", "definitions", "snapshots", "similar-products", "policy")
 
 
 @pytest.fixture

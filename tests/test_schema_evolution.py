@@ -97,9 +97,9 @@ def misreadings(writer: Schema, reader: Schema) -> Iterator[str]:
     """Yield what goes wrong when generated records of one version are read with the other."""
     # Parsing notes named types on the schema itself, and both may share parts.
     written, wanted = fastavro.parse_schema(copy.deepcopy(writer)), fastavro.parse_schema(copy.deepcopy(reader))
-    chance = random.Random(writer["name"])
+    chance, plain, fields = random.Random(writer["name"]), written_out(writer), wanted_of(written_out(reader))
     for _ in range(TRIALS):
-        record = generated(writer, chance)
+        record = generated(plain, chance)
         body = io.BytesIO()
         fastavro.schemaless_writer(body, written, record)
         body.seek(0)
@@ -108,7 +108,21 @@ def misreadings(writer: Schema, reader: Schema) -> Iterator[str]:
         except Exception as error:
             yield f"{type(error).__name__}: {error}"
             return
-        yield from differences(record, found, wanted_of(reader))
+        yield from differences(record, found, fields)
+
+
+def written_out(schema: Schema, named: dict[str, Schema] | None = None) -> Schema:
+    """Return a schema in which every type stands where it is used, also where it is only named."""
+    named = {} if named is None else named
+    if isinstance(schema, list):
+        return [written_out(branch, named) for branch in schema]
+    if isinstance(schema, str):
+        return named.get(schema, schema)
+    found = {part: written_out(schema[part], named) if part in ("items", "values") else schema[part] for part in schema}
+    if schema["type"] == "record":
+        found["fields"] = [{**field, "type": written_out(field["type"], named)} for field in schema["fields"]]
+        named[schema["name"]] = found
+    return found
 
 
 def generated(schema: Schema, chance: random.Random) -> Any:

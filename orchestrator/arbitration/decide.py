@@ -121,7 +121,8 @@ def _options(situation: Situation) -> list[Option]:
 def _rank(situation: Situation, option: Option) -> tuple[int, int, str, str, str]:
     """Return the order of choice: priority, then expected margin, then names, so that ties never depend on order."""
     assert option.campaign is not None
-    margin = expected_margin(situation.customer, option.moment, option.key)
+    program, reference, now = situation.program, situation.reference, situation.now
+    margin = expected_margin(program, reference, situation.customer, now, option.moment, option.key)
     return -option.campaign.priority, -margin, option.campaign.name, option.moment.name, option.key
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.customer import Answered
 from orchestrator.events import SENT, Event
+from orchestrator.facts.fill import facts_of
 from orchestrator.identity import identify
 from orchestrator.moments.watch import look
 from orchestrator.records import Trigger
 from orchestrator.step import Step
+from orchestrator.view import CustomerView
+
+_TAKES_BACK = ("retract", "remove")
 
 
 def trigger_id_of(customer_id: str, campaign: Campaign, moment: str, key: str, opened: int, step: str = "") -> str:
@@ -27,6 +31,11 @@ def trigger_of(
     key_name = None if moment is None else moment.key
     running = step.customer.window
     window = running if running is not None and running.decision_id == answered.decision_id else None
+    requested = () if campaign is None else campaign.send_of(of_series).content
+    facts = None
+    if requested and action not in _TAKES_BACK:
+        view = CustomerView(step.program, step.reference, step.customer, answered.decided_at, moment, answered.key)
+        facts = facts_of(view, requested)
     return Trigger(
         trigger_id=answered.trigger_id,
         decision_id=answered.decision_id,
@@ -44,10 +53,11 @@ def trigger_of(
         action=action,
         step=of_series,
         content={} if key_name is None else {key_name: answered.key},
-        requested=() if campaign is None else campaign.send_of(of_series).content,
+        requested=requested,
         offer="" if window is None else window.offer,
         cost=0 if window is None else window.cost,
         cost_bp=0 if window is None else window.cost_bp,
+        facts=facts,
     )
 
 

@@ -19,6 +19,9 @@ _UNITS = {
     "count": "number", "first_time": "instant", "last_time": "instant", "age_of": "duration", "median_gap": "duration",
     "next_order_date": "instant", "p_alive": "number", "distinct": "number", "stage": "text",
 }  # fmt: skip
+_MAX_KEYS = {"cart_id": 10}
+"""Keys kept per customer where a hundred would outlive their use: every visit has a cart of its own."""
+
 TOPIC = "topic:"
 """What a model begins with that is told by a topic."""
 
@@ -67,6 +70,7 @@ def build_features(name: str, record: Record, catalogue: Catalogue, problems: Pr
         min_samples=record.get("min_samples", int) or (2 if kind == "next_order_date" else 0),
         otherwise=otherwise if isinstance(otherwise, int) else None,
         unit=unit or _UNITS[kind],
+        max_keys=100 if kind == "distinct" else _MAX_KEYS.get(key or "", 100),
     )
     if kind != "stage":
         return (feature,)

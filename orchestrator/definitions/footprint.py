@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from orchestrator.customer import Answered, Customer, Instance, Profile, Window
+from orchestrator.definitions.content import CONTENT
 from orchestrator.events import DAY
-from orchestrator.features import Feature
+from orchestrator.features import MAX_LINES, MAX_OFTEN, Feature
 from orchestrator.moments.detect import MAX_INSTANCES
 from orchestrator.moments.progress import MAX_KEYS
 from orchestrator.moments.rules import Around, Calendar, Launch, Membership, Moment, Sequence
@@ -38,7 +39,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one definition costs per customer, in bytes; `what` is feature, moment or, for all the rest, customer."""
+    """What one definition costs per customer, in bytes; `what` is feature, moment, content or customer."""
 
     what: str
     name: str
@@ -51,7 +52,7 @@ def footprint(definitions: Definitions) -> list[Cost]:
     segments = {name: segment.condition for name, segment in definitions.segments.items()}
     filed = file_once(definitions.features, segments, definitions.moments)
     features, moments = definitions.features, definitions.moments
-    owners = {**dict.fromkeys(features, "feature"), **dict.fromkeys(moments, "moment")}
+    owners = dict.fromkeys(CONTENT, "content") | dict.fromkeys(features, "feature") | dict.fromkeys(moments, "moment")
     sums: dict[tuple[str, str], list[int]] = {("customer", ""): list(_everybody())}
     parts = [(name, filed.features[name].name, _feature(filed.features[name])) for name in features]
     parts += [(name, filed.filed_as.get(name, name), _moment(moment)) for name, moment in moments.items()]
@@ -103,8 +104,13 @@ def _state(feature: Feature, *, full: bool) -> Any:
         return [seconds] * TIMES_KEPT
     if feature.kind == "p_alive":
         return [amount, seconds, seconds]
+    if feature.kind == "cart":
+        return _keyed([amount, amount], MAX_LINES if full else 3, _UUID if full else 7)
+    if feature.kind == "often":
+        return _keyed(amount if full else 9, MAX_OFTEN, _UUID if full else 7)
     assert feature.kind == "next_order_date", feature.kind
-    return [10**5 if full else 9, 10**8, seconds, amount, seconds]
+    gaps = [10**5 if full else 9, 10**8, seconds, amount, seconds]
+    return [*gaps, "x" * (_UUID if full else 7), 9, 9, 9] if feature.keeps_bought else gaps
 
 
 # --- moments ----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from orchestrator.conditions import Condition
 from orchestrator.definitions import nodes
 from orchestrator.definitions.campaigns import CampaignBuilder, check_circles, window_of
 from orchestrator.definitions.catalogue import CATALOGUE, Catalogue
+from orchestrator.definitions.content import asked_by_content
 from orchestrator.definitions.expressions import ANY, BOUGHT, Declared
 from orchestrator.definitions.features import build_bands, build_features, declare, share_times
 from orchestrator.definitions.fields import KINDS, POLICY_SECTIONS, SECTIONS
@@ -270,7 +271,8 @@ def _asked_unwritten(definitions: Definitions) -> dict[str, Feature]:
     if any(campaign.measure.objective == NEW_CATEGORY for campaign in definitions.campaigns.values()):
         first = Feature(FIRST_BOUGHT, "first_time", ("order.placed",), key="category", unit="instant")
         asked[FIRST_BOUGHT] = first
-    return asked
+    content = asked_by_content(definitions.features, definitions.moments, definitions.campaigns.values())
+    return asked | {feature.name: feature for feature in content}
 
 
 def _used(definitions: Definitions) -> Iterator[str]:

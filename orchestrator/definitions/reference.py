@@ -58,7 +58,14 @@ def _lines(catalogue: Catalogue) -> Iterator[str]:
     for event in catalogue.events.values():
         properties = ", ".join(f"`{name}` ({kind})" for name, kind in event.properties.items())
         yield f"| `{event.name}` | `{event.topic}` | {properties} |"
-    yield from ("", "## Content", "", "What `with` may ask the sender for; the sender knows or looks up its value.", "")
+    yield from (
+        "",
+        "## Content",
+        "",
+        "What `with` may ask for. The engine fills it in as of the decision, into the field `facts` of the trigger; "
+        "null or empty is what is not known, and what ends in `?` may be null as well.",
+        "",
+    )
     yield from ("| content | Avro type | what it is |", "|---|---|---|")
     yield from (f"| `{name}` | `{kind}` | {description} |" for name, (kind, description) in CONTENT.items())
     yield from ("", "## Problems", "", "| code | what it means |", "|---|---|")

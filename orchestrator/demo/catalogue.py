@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 from orchestrator.demo.purchases import Purchases, Record, read_purchases
+
+if TYPE_CHECKING:
+    from orchestrator.demo.purchases import Column
 
 ENOUGH_GAPS = 4
 """A household tells something about a family after so many gaps between its purchases."""
@@ -46,6 +50,7 @@ class Catalogue:
                 "stock": None,
                 "typical_days_of_supply": self.days_of_supply.get(label.family) if label.family else None,
                 "launch_at": None,
+                "name": label.name,
             }
 
 
@@ -73,12 +78,10 @@ def read_catalogue() -> Catalogue:
     )
 
 
-def _days_of_supply(purchases: Purchases) -> dict[str, float]:
-    """Return the typical gap of the families that households reorder regularly.
+def shopping_days(purchases: Purchases) -> tuple[list[str], Column, Column, int]:
+    """Return all families, and the days on which households bought of them, in order; and of how many days.
 
-    A gap is the number of days between two shopping days of one household on which it bought the family. A household
-    with enough of them has a typical gap, exp of the mean log; the family's is the same mean over its households, so
-    that a daily buyer counts no more than a monthly one.
+    A pair is a household and a family, household x families + family; the same days on New York's calendar for all.
     """
     import numpy as np
 
@@ -91,7 +94,19 @@ def _days_of_supply(purchases: Purchases) -> dict[str, float]:
     day -= day.min()
     days = int(day.max()) + 1
     bought = np.unique(((household * len(families) + family) * days + day)[family >= 0])
-    pair, day = bought // days, bought % days
+    return families, bought // days, bought % days, days
+
+
+def _days_of_supply(purchases: Purchases) -> dict[str, float]:
+    """Return the typical gap of the families that households reorder regularly.
+
+    A gap is the number of days between two shopping days of one household on which it bought the family. A household
+    with enough of them has a typical gap, exp of the mean log; the family's is the same mean over its households, so
+    that a daily buyer counts no more than a monthly one.
+    """
+    import numpy as np
+
+    families, pair, day, _ = shopping_days(purchases)
     again = pair[1:] == pair[:-1]
     log_gap = np.log(np.diff(day)[again])
 

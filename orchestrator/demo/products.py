@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from sys import intern
 from typing import NamedTuple
 from zlib import crc32
 
@@ -12,32 +13,34 @@ LOWEST_MARGIN_BP, HIGHEST_MARGIN_BP = 1500, 4500
 
 
 class Label(NamedTuple):
-    """Category (the department), family (the product category) and margin rate; both names may be unknown."""
+    """Category (the department), family (the product category), margin rate and name (the type); all may be unknown."""
 
     category: str | None
     family: str | None
     margin_rate_bp: int
+    name: str | None = None
 
 
 def read_labels(product_ids: Sequence[int]) -> list[Label]:
     """Return one label per product id, in the same order; a product that nobody described has no names."""
-    table = read_table("products", ["product_id", "department", "product_category"])
+    columns = ["product_id", "department", "product_category", "product_type"]
+    table = read_table("products", columns)
     names = dict(
         zip(
             table["product_id"].to_pylist(),
-            zip(table["department"].to_pylist(), table["product_category"].to_pylist(), strict=True),
+            zip(*(table[column].to_pylist() for column in columns[1:]), strict=True),
             strict=True,
         )
     )
     rates: dict[str, int] = {}
     labels = []
     for product in product_ids:
-        category, family = names.get(product, (None, None))
+        category, family, name = names.get(product, (None, None, None))
         stem = family or category or ""
         rate = rates.get(stem)
         if rate is None:
             rate = rates[stem] = margin_rate_bp(stem)
-        labels.append(Label(category, family, rate))
+        labels.append(Label(category, family, rate, None if name is None else intern(name)))
     return labels
 
 

@@ -275,7 +275,7 @@ class Shopper:
         self._feed.click(at, "site.visited")
         product = self._favourite()
         if random() < 0.25:
-            category, family, _ = self._purchases.labels[product]
+            category, family, *_ = self._purchases.labels[product]
             at += 5 * SECOND + int(random() * 20 * SECOND)
             self._feed.click(at, "product.searched", category=category, query=(family or "offers").lower())
         for _ in range(1 + int(random() * 5)):

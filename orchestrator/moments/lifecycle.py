@@ -42,7 +42,7 @@ _STARTED = (Absence, Total, Sequence)
 _EXPECTED = (Silence, Around)
 # Tuples, for `isinstance(x, A | B)` builds the union anew for every event.
 
-OVER_BEFORE_PRUNING = 16
+OVER_BEFORE_PRUNING = 4
 """Moments and keys remembered per customer as over, beyond which those that no late event can start are forgotten.
 
 Of one moment at most as many as may wait at once, so that a large order takes nothing from another moment.
@@ -120,7 +120,7 @@ def wake_moment(step: Step, name: str) -> Woken:
             waking,
             pick_from,
             customer.fires[name],
-            lambda key: expected_margin(customer, moment, key),
+            lambda key: expected_margin(step.program, step.reference, customer, now, moment, key),
         )
     if woken.opened and moment.pick_one is not None:
         customer.picked[name] = now

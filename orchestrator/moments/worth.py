@@ -1,18 +1,22 @@
-"""What a moment is expected to earn, where that is known: the margin of the last trip for the family it is about."""
+"""What a moment is expected to earn now: the margin of the last trip for what it is about, if that is due by now."""
 
 from __future__ import annotations
 
 from orchestrator.customer import Customer
+from orchestrator.facts.due import due_in, due_now_bp
 from orchestrator.moments.rules import Around, Moment
+from orchestrator.program import Program
+from orchestrator.reference import Reference
 
-_TRIP = 4
-"""Entries at least in what a predicted order date keeps of a family; other dates know no margin."""
 
+def expected_margin(
+    program: Program, reference: Reference, customer: Customer, now: int, moment: Moment, key: str
+) -> int:
+    """Return the margin of the last trip for a moment's key times the probability that it is due by now, minor units.
 
-def expected_margin(customer: Customer, moment: Moment, key: str) -> int:
-    """Return what the last trip for a moment's key earned, minor units; 0 where the moment is not about a product."""
+    It is 0 where the moment is not about what runs out, and where the date was told by others: those know no margin.
+    """
     if not isinstance(moment.shape, Around):
         return 0
-    states = customer.fact(moment.shape.date) or {}
-    state = states.get(key) if isinstance(states, dict) else None
-    return state[3] if isinstance(state, list) and len(state) >= _TRIP else 0
+    due = due_in(program, reference, customer, now, moment, key)
+    return 0 if due is None else due.earned * due_now_bp(due, now) // 10_000

@@ -182,10 +182,12 @@ class TestFeatures:
         assert built == Feature("it", "sum", ("order.placed",), field="total", over=365 * DAY, unit="money")
 
     def test_latest(self) -> None:
-        """One value per cart."""
+        """One value per cart, of the last ten: every visit has another."""
         built = feature("{ latest: cart.item_added.cart_total, key: cart_id }")
 
-        assert built == Feature("it", "latest", ("cart.item_added",), field="cart_total", key="cart_id", unit="money")
+        assert built == Feature(
+            "it", "latest", ("cart.item_added",), field="cart_total", key="cart_id", unit="money", max_keys=10
+        )
 
     @pytest.mark.parametrize("kind", ["first_time", "last_time"])
     def test_times(self, kind: str) -> None:

@@ -81,7 +81,13 @@ def test_a_missing_file_says_which_setting_names_it(tmp_path: Path) -> None:
 def test_the_shipped_file_declares_every_role(shipped: Topics) -> None:
     """The topics of the design are there, by role."""
     assert [topic.name for topic in shipped.inputs] == ["clickstream", "purchases", "email-engagement"]
-    assert [topic.name for topic in shipped.references] == ["products", "definitions", "snapshots", "policy"]
+    assert [topic.name for topic in shipped.references] == [
+        "products",
+        "definitions",
+        "snapshots",
+        "similar-products",
+        "policy",
+    ]
     assert shipped.profiles.name == "customer-profiles"
     assert shipped.clock.name == "clock"
     assert shipped.triggers.name == "campaign-triggers"
@@ -91,7 +97,7 @@ def test_the_shipped_file_declares_every_role(shipped: Topics) -> None:
     assert shipped.dead_letters.name == "dead-letters"
     assert shipped.changelog.name == "customer-state-changelog"
     apart = {topic.name for topic in shipped} - {topic.name for topic in shipped.co_partitioned}
-    assert apart == {"products", "definitions", "snapshots", "policy"}
+    assert apart == {"products", "definitions", "snapshots", "similar-products", "policy"}
     assert {"murmur2_random"} == {topic.partitioner for topic in shipped}
 
 

@@ -1,0 +1,1 @@
+"""What triggers say beside what they are about."""
