@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from orchestrator.arbitration.policy import Policy, QuietHours
 from orchestrator.moments.rules import Calendar, Schedule
 
-COUNTRY_ZONES = {
+COUNTRY_ZONES: Final = {
     "AT": "Europe/Vienna", "BE": "Europe/Brussels", "CH": "Europe/Zurich", "DE": "Europe/Berlin",
     "DK": "Europe/Copenhagen", "ES": "Europe/Madrid", "FR": "Europe/Paris", "GB": "Europe/London",
     "IE": "Europe/Dublin", "IT": "Europe/Rome", "JP": "Asia/Tokyo", "NL": "Europe/Amsterdam", "NO": "Europe/Oslo",
@@ -53,7 +54,7 @@ def to_local(instant: int, zone: ZoneInfo) -> datetime:
     return datetime.fromtimestamp(instant / 1000, zone)
 
 
-EARLIEST_BIRTH = 1900
+EARLIEST_BIRTH: Final = 1900
 
 
 def parse_birth_date(text: str | None, ignore: frozenset[str], now: int) -> date | None:

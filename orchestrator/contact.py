@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from orchestrator.customer import Customer, Profile
 from orchestrator.events import Event
 
-MAX_CONSENTS = 32
+MAX_CONSENTS: Final = 32
 """Channels and purposes remembered per customer; beyond, the one that was answered first is forgotten, a no first.
 
 No record means no message, so whoever floods us with opt-outs only silences themselves.

@@ -8,17 +8,18 @@ back as it came.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from orchestrator.events import FOREVER
 from orchestrator.migrations import migrate
 
-STATE_VERSION = 5
+STATE_VERSION: Final = 5
 """The version byte in front of every stored state; how to raise it is in migrations.py."""
 
-WAITING, OPEN = 0, 1
+WAITING: Final = 0
+OPEN: Final = 1
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -82,7 +83,8 @@ class Window(msgspec.Struct, array_like=True, gc=False):
 
     `cost` is fixed, `cost_bp` a share of what is ordered; `triggers` are the messages sent, `clicked` tells whether one
     of them was; `categories` has those of each order where the objective counts the new ones; `earned_before` is what
-    the customer had earned us in the twelve weeks before; `context` is there where anybody learns from it.
+    the customer had earned us in the twelve weeks before; `context` is there where anybody learns from it; `late` are
+    the orders of its second half, where the objective asks for them.
     """
 
     decision_id: str
@@ -106,6 +108,7 @@ class Window(msgspec.Struct, array_like=True, gc=False):
     categories: dict[str, list[str]] = {}
     earned_before: int = 0
     context: Context | None = None
+    late: list[str] = []
 
 
 class Profile(msgspec.Struct, array_like=True, gc=False):
@@ -275,7 +278,7 @@ def _moved(place: str, moment: Callable[[str], str | None]) -> str | None:
     return None if to is None else f"{to}{slash}{key}"
 
 
-_VERSION_BYTE = bytes([STATE_VERSION])
+_VERSION_BYTE: Final = bytes([STATE_VERSION])
 _decoder = msgspec.msgpack.Decoder(Customer)
 _instances_decoder = msgspec.msgpack.Decoder(dict[str, Instance])
 _windows_decoder = msgspec.msgpack.Decoder(list[Window])

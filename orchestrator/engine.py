@@ -7,6 +7,7 @@ step's instant. It reads no clock, draws no chance and does no I/O; workers, rep
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from orchestrator.arbitration.act import decide
 from orchestrator.arbitration.audience import MEMBER, end_membership, leave_audience
@@ -27,8 +28,8 @@ from orchestrator.reference import Reference
 from orchestrator.sharing import refile
 from orchestrator.step import Step
 
-SEEN_BEFORE_PRUNING = 8
-MAX_SEEN = 64
+SEEN_BEFORE_PRUNING: Final = 8
+MAX_SEEN: Final = 64
 """Event ids remembered per customer within `accept_late`; a repetition further back than these is not recognised."""
 
 

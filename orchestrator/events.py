@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-SECOND = 1_000
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
+SECOND: Final = 1_000
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
 
-FOREVER = 2**62
+FOREVER: Final = 2**62
 """An instant that never comes; milliseconds."""
 
-PROFILE = "profile.changed"
+PROFILE: Final = "profile.changed"
 """The name of the event that a record of `customer-profiles` is; its data is the profile."""
 
-ERASED = "profile.erased"
+ERASED: Final = "profile.erased"
 """The name of the event that a tombstone of `customer-profiles` is."""
 
-STOCK = "product.stock"
+STOCK: Final = "product.stock"
 """The name of the event that a new version of a product is to those who wait for its stock; its data is the sku."""
 
-ORDERED = "order.placed"
-SENT = "message.sent"
-CLICKED = "message.clicked"
+ORDERED: Final = "order.placed"
+SENT: Final = "message.sent"
+CLICKED: Final = "message.clicked"
 """A message went out; `trigger_id` says that it was ours."""
 
-UNSUBSCRIBED = "customer.unsubscribed"
+UNSUBSCRIBED: Final = "customer.unsubscribed"
 """The customer said no to a channel."""
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from orchestrator.conditions import Condition
 from orchestrator.events import DAY, FOREVER, Event
 from orchestrator.reference import Reference
 from orchestrator.rhythm import count_time, insert_time, median_gap, p_alive
 
-PER_LINE_KEYS = ("sku", "category", "product_family")
+PER_LINE_KEYS: Final = ("sku", "category", "product_family")
 """Keys that an order has once per line, and a browsing event through its sku."""
 
 CART_LINES = "cart_lines.of"
@@ -31,7 +31,7 @@ CART_EVENTS = ("cart.item_added", "cart.item_removed", "cart.emptied", "order.pl
 MAX_CARTS, MAX_LINES, MAX_OFTEN = 2, 20, 10
 """Carts kept per customer, products kept per cart, and products kept of those bought often."""
 
-MAX_KEY = 200
+MAX_KEY: Final = 200
 """Characters of a key, and of a text that a feature keeps: what is longer is no value, for states must stay small."""
 
 
@@ -281,9 +281,9 @@ def _sum_of_buckets(buckets: list[list[int]], now: int, over: int) -> int:
     return sum(amount for number, amount in buckets if number > first)
 
 
-_MICRO = 1_000_000
-_TRIP = DAY // 1000
-_POOLED = 3
+_MICRO: Final = 1_000_000
+_TRIP: Final = DAY // 1000
+_POOLED: Final = 3
 """Weight of the category's mean log gap, in gaps; measured on Complete Journey (docs/decisions.md)."""
 
 

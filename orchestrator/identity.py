@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import Final
 
-_SEPARATOR = "\x1f"
+_SEPARATOR: Final = "\x1f"
 
 
 def identify(*cause: str | int) -> str:

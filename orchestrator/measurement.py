@@ -8,6 +8,7 @@ the policy's `amend_for` says; each amendment is the next revision of the same o
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from orchestrator.arbitration.history import counts, responded
 from orchestrator.customer import Context, Customer, Window
@@ -18,23 +19,29 @@ from orchestrator.program import Program
 from orchestrator.records import ActiveCampaign, CampaignOutcome
 from orchestrator.step import Step
 
-SLOT = ""
+SLOT: Final = ""
 """The name under which the end of the running measurement window waits among the moments' timers."""
 
-FORGOTTEN = "(erased)"
+FORGOTTEN: Final = "(erased)"
 """What a slot is named that was held before its customer was erased: no campaign has such a name."""
 
-NEW_CATEGORY = "new_category"
+NEW_CATEGORY: Final = "new_category"
 """The objective that counts the categories which a customer bought for the first time."""
 
-FIRST_BOUGHT = "first_bought.category"
+RETENTION: Final = "retention"
+"""The objective that asks who still orders when the campaign is long over: in the second half of its window.
+
+Not in the time after the window, for that belongs to other campaigns.
+"""
+
+FIRST_BOUGHT: Final = "first_bought.category"
 """The feature behind it: since when each category was bought."""
 
-WEEK = 7 * DAY
-HISTORY = 12
+WEEK: Final = 7 * DAY
+HISTORY: Final = 12
 """Weeks of a customer's own past that are kept, to take noise out of what they earn in a window (docs/decisions.md)."""
 
-MAX_ORDERS = 200
+MAX_ORDERS: Final = 200
 """Orders counted in one window; who orders more often is no person, and would only cost state."""
 
 
@@ -121,7 +128,7 @@ def _last(windows: list[Window], now: int, campaign: str, outcome: str, length: 
             continue
         if counts(window, outcome, now):
             window.clicked = responded(window)
-            window.orders, window.categories, window.triggers, window.context = {}, {}, [], None
+            window.orders, window.categories, window.triggers, window.context, window.late = {}, {}, [], None, []
             return window
     return None
 
@@ -177,6 +184,8 @@ def _place_order(step: Step, window: Window, event: Event) -> bool:
         feature, since = step.program.features.get(FIRST_BOUGHT), window.start // 1000  # facts know seconds
         first = (None if feature is None else step.customer.fact(feature.name)) or {}
         window.categories[order_id] = [one for one in step.keys(event, "category") if first.get(one, since) >= since]
+    if window.objective == RETENTION and 2 * event.time >= window.start + window.end:
+        window.late.append(order_id)
     return True
 
 
@@ -191,10 +200,10 @@ def _undo_order(step: Step, window: Window, event: Event) -> bool:
         window.orders[order_id] = (paid - back, earned - _margin(step, event))
         if window.orders[order_id][0] > 0:
             return True  # some of it was kept, and nobody knows which of its categories
-        window.categories.pop(order_id, None)
     else:
         del window.orders[order_id]
-        window.categories.pop(order_id, None)
+    window.categories.pop(order_id, None)
+    window.late = [one for one in window.late if one != order_id]
     return True
 
 
@@ -248,6 +257,7 @@ def outcome_of(window: Window, customer_id: str, known_at: int) -> CampaignOutco
         policy_version=context.policy_version,
         known_at=known_at,
         interrupted=context.interrupted,
+        retained=bool(window.late),
     )
 
 

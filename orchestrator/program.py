@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.policy import Policy
@@ -75,10 +76,10 @@ class Dispatch:
     """Whether such an event may end a series, lead out of an audience, or make one of its steps pointless."""
 
 
-MEASURED = frozenset({"order.placed", "order.cancelled", "order.returned", SENT, UNSUBSCRIBED})
+MEASURED: Final = frozenset({"order.placed", "order.cancelled", "order.returned", SENT, UNSUBSCRIBED})
 """Events that a running or closed measurement window counts."""
 
-BUILT_IN = MEASURED | {PROFILE, ERASED}
+BUILT_IN: Final = MEASURED | {PROFILE, ERASED}
 """Events that the engine itself understands: profiles, measurement, caps and consent."""
 
 
@@ -294,8 +295,8 @@ class Program:
         return self.policy.disorder.get(self._topics.get(event, ""), self.policy.default_disorder)
 
 
-_NOTHING = Dispatch()
-_STOCK_CHANGES = EventMatch((STOCK,), "sku")
+_NOTHING: Final = Dispatch()
+_STOCK_CHANGES: Final = EventMatch((STOCK,), "sku")
 
 
 def _waits_for_stock(moment: Moment) -> bool:

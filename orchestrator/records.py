@@ -188,6 +188,7 @@ class CampaignOutcome(msgspec.Struct, frozen=True, gc=False):
     policy_version: str = ""
     known_at: int = 0
     interrupted: bool = False
+    retained: bool = False
 
 
 class ActiveCampaign(msgspec.Struct, frozen=True, gc=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -19,7 +20,7 @@ from orchestrator.records import Decision, Effects, EndedMoment
 from orchestrator.reference import Reference
 from orchestrator.view import CustomerView
 
-MAX_SENT = 100
+MAX_SENT: Final = 100
 """Messages remembered per customer for the caps: no cap allows that many."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.customer import Customer
 from orchestrator.features import Feature
@@ -85,4 +85,4 @@ class CustomerView:
         return self.program.segments[name].condition.holds(self)
 
 
-_PROFILE_FIELDS = frozenset({"birth_date", "time_zone", "country", "city"})
+_PROFILE_FIELDS: Final = frozenset({"birth_date", "time_zone", "country", "city"})

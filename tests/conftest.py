@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import orchestrator
 from orchestrator.runtime.embedded_broker import EmbeddedBroker, embedded_broker_unavailable
 from tests.kafka.broker import KafkaBroker, kafka_unavailable
 from tests.measured import measured
@@ -15,6 +17,17 @@ REQUIRED = "ORCHESTRATOR_REQUIRE_BROKERS"
 
 REAL_PROCESSES = {"kafka", "broker", "embedded"}
 """Markers and fixtures of the tests that drive real processes, and so depend on how busy the machine is."""
+
+
+def pytest_configure() -> None:
+    """Refuse to test what is not in the sources: a module that was compiled in place before its source was changed."""
+    stale = [
+        path.name
+        for path in Path(orchestrator.__file__).parent.rglob("*.so")
+        if path.stat().st_mtime < path.with_name(f"{path.name.partition('.')[0]}.py").stat().st_mtime
+    ]
+    if stale:
+        pytest.exit(f"older than their sources: {', '.join(sorted(stale))}; make compiled, or make pure", returncode=4)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.events import DAY, HOUR, MINUTE
 from orchestrator.features import Feature
-from orchestrator.measurement import FIRST_BOUGHT, NEW_CATEGORY
+from orchestrator.measurement import FIRST_BOUGHT, NEW_CATEGORY, RETENTION
 from orchestrator.records import CampaignOutcome
 from orchestrator.simulation import Simulation
 from tests.builders import (
@@ -248,6 +248,32 @@ def test_new_categories_are_counted_where_they_are_the_objective() -> None:
         assert (outcome.objective, outcome.new_categories) == ("new_category", 1 if kept else 0)
 
 
+@pytest.mark.parametrize(
+    ("at", "undone", "retained"),
+    [
+        ("1d 21:59:59", None, False),
+        ("1d 22:00", None, True),
+        ("3d 09:59", None, True),
+        ("2d 00:00", "order.cancelled", False),
+        ("2d 00:00", "order.returned", False),
+    ],
+)
+def test_retention_is_an_order_kept_in_the_second_half_of_the_window(
+    at: str, undone: str | None, retained: bool
+) -> None:
+    """From ten in the morning, three days: whoever still orders after 36 hours."""
+    keep = replace(CART_RESCUE, measure=replace(CART_RESCUE.measure, objective=RETENTION))
+    shop = simulation(program(moments=[ABANDONED_CART], campaigns=[keep]))
+    shop.feed(cart_add("09:00"))
+    shop.advance(instant(START))
+    shop.feed(order("11:00"), order(at, "late"))
+    if undone:
+        shop.feed(event(undone, "2d 12:00", order_id="late"))
+    shop.advance(instant("4d 00:00"))
+
+    assert [(one.objective, one.retained) for one in shop.outcomes][-1:] == [("retention", retained)]
+
+
 def test_other_objectives_count_no_categories() -> None:
     """They would only cost state."""
     shop = treated()
@@ -256,5 +282,5 @@ def test_other_objectives_count_no_categories() -> None:
 
     window = shop.customers[ANA].window
     assert window is not None
-    assert window.categories == {}
+    assert (window.categories, window.late) == ({}, [])
     assert (window.objective, window.offer) == ("margin", "")

@@ -5,6 +5,8 @@ Only treatment is added, so only treatment is removed: once, whatever comes firs
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from orchestrator.arbitration.campaign import Campaign
@@ -16,7 +18,7 @@ from orchestrator.reasons import Reason
 from orchestrator.records import Candidate, Decision
 from orchestrator.step import Step
 
-MEMBER = "slot.audience"
+MEMBER: Final = "slot.audience"
 """The fact that tells of which audience a customer is a member, and the name under which its end waits."""
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from orchestrator.conditions import Condition
 from orchestrator.moments.rules import EventMatch
 
-AUDIENCE = "audience"
+AUDIENCE: Final = "audience"
 """The channel of campaigns that send no message: they add a customer to an audience, and remove them again."""
 
 

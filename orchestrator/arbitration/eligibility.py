@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from orchestrator.arbitration.campaign import Campaign
@@ -297,9 +297,9 @@ def _shared_cap(s: Situation, campaign: Campaign, moment: Moment | None, key: st
     return Finding(passed=False, saw=saw, retry_at=s.quotas.free_at(campaign.name, key, cap, s.now))
 
 
-_NO_PROFILE = Profile()
+_NO_PROFILE: Final = Profile()
 
-_CONTACT_CHECKS = (
+_CONTACT_CHECKS: Final[tuple[tuple[Reason, _CheckFunction], ...]] = (
     (Reason.NO_CONSENT, _consent),
     (Reason.HOLDOUT, _holdout),
     (Reason.SLOT_HELD, _slot),
@@ -309,9 +309,9 @@ _CONTACT_CHECKS = (
 )
 """The checks that come first, each named by the reason it gives when it fails; they ask for channel and purpose."""
 
-_CONTACT_CHECKS_BUT_SLOT = tuple(check for check in _CONTACT_CHECKS if check[0] is not Reason.SLOT_HELD)
+_CONTACT_CHECKS_BUT_SLOT: Final = tuple(check for check in _CONTACT_CHECKS if check[0] is not Reason.SLOT_HELD)
 
-_CHECKS = (
+_CHECKS: Final = (
     (Reason.NOT_ELIGIBLE, _audience),
     (Reason.EXCLUDED, _excluded),
     (Reason.NOT_ELIGIBLE, _after),
@@ -320,7 +320,7 @@ _CHECKS = (
 )
 """The checks after them, which ask for the campaign and the moment."""
 
-_STEP_CHECKS = (
+_STEP_CHECKS: Final = (
     (Reason.NO_CONSENT, _consent),
     (Reason.CAP, _caps),
     (Reason.QUIET_HOURS, _quiet_hours),
@@ -328,5 +328,9 @@ _STEP_CHECKS = (
 )
 """What is looked at again for a later step of a series: its slot is held, and whom it is for was settled at first."""
 
-_EXEMPT_CHECKS = ((Reason.NO_CONSENT, _consent), (Reason.NOT_ELIGIBLE, _audience), (Reason.NOT_ELIGIBLE, _recheck))
+_EXEMPT_CHECKS: Final = (
+    (Reason.NO_CONSENT, _consent),
+    (Reason.NOT_ELIGIBLE, _audience),
+    (Reason.NOT_ELIGIBLE, _recheck),
+)
 """What holds for a transactional or legal message too: it waits for no slot, no cap and no morning."""

@@ -8,6 +8,7 @@ window and the slot run on.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import msgspec
 
@@ -24,16 +25,16 @@ from orchestrator.reasons import Reason
 from orchestrator.records import Candidate, Decision
 from orchestrator.step import Step
 
-SERIES = "slot.series"
+SERIES: Final = "slot.series"
 """The fact that tells how far the series has come that holds the slot; no longer than it does."""
 
-NEXT_STEP = "slot.step"
+NEXT_STEP: Final = "slot.step"
 """The name under which the next step waits among the moments' timers."""
 
-PINNED = "slot.pinned"
+PINNED: Final = "slot.pinned"
 """The fact that tells which steps were in force when the slot was taken; kept for campaigns that pin them."""
 
-_WAITS_FOR = (Reason.CAP, Reason.QUIET_HOURS)
+_WAITS_FOR: Final = (Reason.CAP, Reason.QUIET_HOURS)
 
 
 class Sent(msgspec.Struct, array_like=True, gc=False):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import copyreg
 import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
+from orchestrator import conditions, features, program
+from orchestrator.arbitration import campaign, policy
 from orchestrator.backtest.history import History, Seen
 from orchestrator.backtest.life import Life, Lives
 from orchestrator.backtest.spool import SpoolWriter, partitions_in, read_spool
 from orchestrator.backtest.steps import Steps
+from orchestrator.moments import rules
 from orchestrator.program import Definitions, Program
 from orchestrator.reference import Reference
 
@@ -50,8 +54,8 @@ class Partition:
         customers = read_spool(job.folder, self.number)
         history = job.history
         each = [
-            Lives(program, job.reference, self.steps, history.max_lag, self.number, history.partitions).of(customers)
-            for program in self.programs
+            Lives(one, job.reference, self.steps, history.max_lag, self.number, history.partitions).of(customers)
+            for one in self.programs
         ]
         for lived in zip(*each, strict=True):
             customer = lived[0][0]
@@ -132,7 +136,7 @@ def _start(job: Job) -> None:
 
 def _read(reader: int) -> Seen:
     job, seen = _Worker.job, Seen()
-    relevant = frozenset[str]().union(*(program.relevant for program in _Worker.programs))
+    relevant = frozenset[str]().union(*(one.relevant for one in _Worker.programs))
     writer = SpoolWriter(job.folder, reader)
     for partition, step, event in job.history.read(reader, seen):
         if event.name in relevant:
@@ -143,3 +147,14 @@ def _read(reader: int) -> Seen:
 
 def _decide(take: Callable[[Partition], Result], number: int, steps: Steps) -> tuple[int, Result]:
     return number, take(Partition(number, _Worker.programs, _Worker.job, steps))
+
+
+def _by_fields(value: Any) -> tuple[type, tuple[Any, ...]]:
+    return type(value), tuple(getattr(value, field.name) for field in fields(value))
+
+
+# Compiled, what is frozen cannot be filled in by unpickling either: it is made anew from its fields, in both builds.
+for _module in (campaign, conditions, features, policy, program, rules):
+    for _kind in vars(_module).values():
+        if isinstance(_kind, type) and is_dataclass(_kind):
+            copyreg.pickle(_kind, _by_fields)

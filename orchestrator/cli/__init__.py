@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Show what each campaign was found to be worth, prove it from the outcomes, or compute it offline.",
     ),
     "report": ("orchestrator.cli.report:report", "Show what every campaign was worth against randomised control."),
+    "personas": ("orchestrator.cli.personas:personas", "Show for whom a campaign works, and propose to split it."),
     "journeys": ("orchestrator.cli.journeys:journeys", "Show which campaigns followed which, and who ordered."),
     "segments": ("orchestrator.cli.segments:segments", "Show how large each segment was, week by week, and why."),
     "dead-letters": (

@@ -555,8 +555,11 @@ _CAMPAIGNS = (
               "{ pct_10: \"in_segment('heroes')\" }"),
     )),
     Kind("measure", "How we will know that it worked.", (
-        Field("objective", "choice", "What is compared.", "margin", default="margin",
-              options=("margin", "revenue", "orders", "conversions", "new_category"), planned=("retention",)),
+        Field("objective", "choice", "What is compared: money, orders, whether there was any (`conversions`), "
+              "categories never bought before, or whether one was placed in the second half of the window "
+              "(`retention`).",
+              "margin", default="margin",
+              options=("margin", "revenue", "orders", "conversions", "new_category", "retention")),
         Field("for", "duration", "For how long after the decision.", "7d", required=True, low="1m", high="365d"),
         Field("guard", "choice", "What must not get worse.", "[unsubscribe]", many=True,
               options=("unsubscribe", "margin")),

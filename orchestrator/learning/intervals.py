@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, log, sqrt
+from math import exp, inf, log, sqrt
 
 ALPHA = 0.05
 """The share of campaigns whose interval may ever exclude the truth."""
@@ -56,16 +56,22 @@ def interval(mean: float, influences: Mapping[str, float], least: float = 0.0) -
 
 
 def evidence(mean: float, influences: Mapping[str, float], least: float = 0.0) -> float:
-    """Return the e-value against a true mean of 0: as rare as 1 / e, at whatever look; its interval is where e < 20.
-
-    The same mixture as in `errors_wide`, read the other way: exp(z2 t rho2 / (2 (t rho2 + 1))) / sqrt(t rho2 + 1).
-    """
+    """Return the e-value against a true mean of 0: as rare as 1 / e, at whatever look; its interval is where e < 20."""
     error = max(standard_error(influences), least)
     if not mean:
         return 0.0
-    spread = len(influences) * _RHO2
-    exponent = _MOST if not error else (mean / error) ** 2 * spread / (2 * (spread + 1))
-    return exp(min(exponent, _MOST)) / sqrt(spread + 1)
+    return e_value(len(influences), mean / error if error else inf)
+
+
+def e_value(customers: int, errors: float) -> float:
+    """Return the e-value against a truth from which an estimate over so many customers is so many errors away.
+
+    It is what a bet against that truth has made of a stake of 1: where it is true nobody can expect more than that,
+    whenever they stop. The mixture of `errors_wide`, read the other way: exp(z2 t rho2 / (2 (t rho2 + 1))) over
+    sqrt(t rho2 + 1).
+    """
+    spread = customers * _RHO2
+    return exp(min(errors * errors * spread / (2 * (spread + 1)), _MOST)) / sqrt(spread + 1)
 
 
 def discoveries(evidences: Sequence[float], false: float = 0.1) -> list[bool]:

@@ -7,6 +7,7 @@ opened, or would have, and are over; those that end while they wait leave no tra
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from orchestrator.customer import OPEN, WAITING, Instance
 from orchestrator.events import FOREVER
@@ -14,7 +15,7 @@ from orchestrator.moments.rules import Calendar, During, Moment
 from orchestrator.reasons import Reason
 from orchestrator.records import EndedMoment
 
-MAX_INSTANCES = 100
+MAX_INSTANCES: Final = 100
 """Instances of one moment that wait at once for one customer; beyond, the one that started first is let go."""
 
 

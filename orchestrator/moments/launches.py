@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from orchestrator.customer import OPEN, WAITING, Customer, Instance
 from orchestrator.events import DAY, FOREVER
 from orchestrator.moments.rules import Launch, Moment
 from orchestrator.step import Step
 
-LOOK_EVERY = DAY
+LOOK_EVERY: Final = DAY
 """How often somebody looks: a launch that is announced too late for its window opens it that much later at most."""
 
 

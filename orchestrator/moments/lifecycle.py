@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from orchestrator.civil import next_run, next_window, parse_birth_date, zone_for
 from orchestrator.customer import OPEN, WAITING, Customer, Instance
@@ -35,14 +36,14 @@ from orchestrator.records import EndedMoment
 from orchestrator.step import Step
 from orchestrator.view import CustomerView
 
-WATCHED = (During, Membership)
-REACHED = (Total, Sequence)
-_DELAYED = (Absence, Total)
-_STARTED = (Absence, Total, Sequence)
-_EXPECTED = (Silence, Around)
+WATCHED: Final = (During, Membership)
+REACHED: Final = (Total, Sequence)
+_DELAYED: Final = (Absence, Total)
+_STARTED: Final = (Absence, Total, Sequence)
+_EXPECTED: Final = (Silence, Around)
 # Tuples, for `isinstance(x, A | B)` builds the union anew for every event.
 
-OVER_BEFORE_PRUNING = 4
+OVER_BEFORE_PRUNING: Final = 4
 """Moments and keys remembered per customer as over, beyond which those that no late event can start are forgotten.
 
 Of one moment at most as many as may wait at once, so that a large order takes nothing from another moment.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from orchestrator.moments.rules import Sequence
 
-MAX_KEYS = 20
+MAX_KEYS: Final = 20
 """Keys of one sequence that are under way for one customer; beyond, the one touched longest ago is let go."""
 
 Progress = dict[str, list[int | None]]

@@ -7,6 +7,7 @@ of it: so it does not matter in which order they arrive.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from orchestrator.customer import OPEN, WAITING, Customer, Instance
 from orchestrator.events import FOREVER, HOUR
@@ -16,13 +17,13 @@ from orchestrator.program import Program
 from orchestrator.reference import Product
 from orchestrator.step import Step
 
-MAX_LOOKS = 4
+MAX_LOOKS: Final = 4
 """Looks at one product that are kept; of more, the newest."""
 
-MAX_SKUS = 20
+MAX_SKUS: Final = 20
 """Products of one moment that somebody waits for; beyond, the one looked at longest ago is let go."""
 
-KEPT = HOUR
+KEPT: Final = HOUR
 """How long a look is kept after it has ended, for stock that is told late: as long as `disorder` may be."""
 
 Look = list[int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from orchestrator.conditions import Condition
 from orchestrator.customer import OPEN, WAITING, Instance
@@ -114,7 +114,7 @@ def _open(moment: Moment, instance: Instance) -> None:
         instance.until = min(instance.until, instance.due + moment.lasts)
 
 
-_RESTS = "at_most_every"
+_RESTS: Final = "at_most_every"
 
 
 def _stale(moment: Moment, key: str, instance: Instance) -> EndedMoment:

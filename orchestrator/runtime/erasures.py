@@ -11,16 +11,16 @@ import heapq
 import struct
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from orchestrator.events import FOREVER
 
-ERASURE_KEY = b"\x00slot"
+ERASURE_KEY: Final = b"\x00slot"
 """What the changelog's keys of such entries begin with, the hash behind it; no customer id starts with a zero byte."""
 
-_END = struct.Struct(">q")
-_BOTH = struct.Struct(">qq")
-_HASH_BYTES = 16
+_END: Final = struct.Struct(">q")
+_BOTH: Final = struct.Struct(">qq")
+_HASH_BYTES: Final = 16
 
 
 class Erasure(NamedTuple):
@@ -30,7 +30,7 @@ class Erasure(NamedTuple):
     held_until: int = -FOREVER
 
 
-_NEVER = Erasure(-FOREVER)
+_NEVER: Final = Erasure(-FOREVER)
 
 
 class Erasures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Message
 
@@ -14,20 +14,20 @@ from orchestrator.runtime.avro_reader import Read
 from orchestrator.runtime.partitioner import partition_of
 from orchestrator.runtime.topic import Always, EventMapping, Topic, Topics
 
-OLDEST = 946_684_800_000
+OLDEST: Final = 946_684_800_000
 """2000-01-01: an event before it carries seconds, or a default, instead of milliseconds."""
 
-MAX_CUSTOMER_BYTES = 512
+MAX_CUSTOMER_BYTES: Final = 512
 
-MAX_NUMBER = 10**15
+MAX_NUMBER: Final = 10**15
 """Larger than any price, count or instant in milliseconds; sums of thousands still fit 64 bits."""
 
-MAX_TEXT = 8_192
-MAX_ITEMS = 1_000
+MAX_TEXT: Final = 8_192
+MAX_ITEMS: Final = 1_000
 """Characters of a text and entries of a list or map: a few extreme records must not fill a customer's state."""
 
 
-_CUSTOMER_FIELD = "customer_id"
+_CUSTOMER_FIELD: Final = "customer_id"
 """Where a profile names its customer."""
 
 

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, RdictIter, ReadOptions, WriteBatch, WriteOptions
@@ -28,13 +28,16 @@ from orchestrator.runtime.errors import OperatorError
 
 log = logging.getLogger("orchestrator.state")
 
-_CUSTOMER, _TIMER, _META, _ERASED = b"c", b"t", b"m", b"s"
-_DUE = struct.Struct(">q")
+_CUSTOMER: Final = b"c"
+_TIMER: Final = b"t"
+_META: Final = b"m"
+_ERASED: Final = b"s"
+_DUE: Final = struct.Struct(">q")
 
-_DAMAGED = "DAMAGED"
+_DAMAGED: Final = "DAMAGED"
 """A file that marks a store in which reading found damage: opening alone does not look at every block."""
 
-META_KEY = b"\x00meta"
+META_KEY: Final = b"\x00meta"
 """The changelog key of the meta record; no customer id starts with a zero byte."""
 
 

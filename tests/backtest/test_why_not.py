@@ -145,14 +145,21 @@ def waited(world: World, customer: str, at: int, one: Prospect, change: Change, 
     return not picks
 
 
-class Overridden(CustomerView):
+class Overridden:
     """A view in which some values are others."""
 
-    others: dict[tuple[str, str], Any]
+    def __init__(self, view: CustomerView, others: dict[tuple[str, str], Any]) -> None:
+        self.view = view
+        self.now = view.now
+        self.others = others
 
     def read(self, source: str, name: str, key: str | None) -> Any:
         """Return the other value, where there is one."""
-        return self.others.get((source, name), super().read(source, name, key))
+        return self.others.get((source, name), self.view.read(source, name, key))
+
+    def in_segment(self, name: str) -> bool | None:
+        """Return whether the customer would be in a segment."""
+        return PROGRAM.segments[name].condition.holds(self)
 
 
 def valued(world: World, customer: str, at: int, one: Prospect) -> bool:
@@ -162,11 +169,11 @@ def valued(world: World, customer: str, at: int, one: Prospect) -> bool:
     assert known is not None
     assert condition is not None
     moment = PROGRAM.definitions.moments[one.moment]
-    assert condition.holds(CustomerView(PROGRAM, world.reference, known, at, moment, one.key)) is not True
+    view = CustomerView(PROGRAM, world.reference, known, at, moment, one.key)
+    assert condition.holds(view) is not True
     needed = [change.need for change in one.changes if change.need is not None]
-    view = Overridden(PROGRAM, world.reference, known, at, moment, one.key)
-    view.others = {(need.read.source, need.read.name): need.value for need in needed if need.read is not None}
-    assert condition.holds(view) is True, needed
+    others = {(need.read.source, need.read.name): need.value for need in needed if need.read is not None}
+    assert condition.holds(Overridden(view, others)) is True, needed
     return True
 
 
