@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any, Literal
 
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.learning.intervals import Interval
 from orchestrator.learning.program import Whole
@@ -28,15 +30,18 @@ def sections(whole: Whole | None, levers: Levers | None, currency: str) -> list[
     ]
 
 
-def tables(whole: Whole | None, levers: Levers | None, currency: str) -> list[Table]:
+def tables(whole: Whole | None, levers: Levers | None, currency: str) -> list[RenderableType]:
     """Return the tables for the terminal."""
-    found = []
+    found: list[RenderableType] = []
     if whole is not None:
         head, rows = _columns(whole, currency)
         found.append(_table(f"The program from {_span(whole)}", head, rows, "left"))
     if levers is not None:
-        found.append(_table(_LEVERS, _LEVER_HEAD, _lever_rows(levers, currency), "right"))
-        found[-1].caption = None if levers.rules else _no_levers(levers)
+        found.append(
+            _table(_LEVERS, _LEVER_HEAD, _lever_rows(levers, currency), "right")
+            if levers.rules
+            else Text(f"{_LEVERS}: {_no_levers(levers)}")
+        )
     return found
 
 

@@ -16,6 +16,9 @@ def table(worth: Worth) -> RenderableType:
     found = _table(f"Uplift in {worth.named} against randomised control", "so far")
     for one in worth.results.campaigns:
         found.add_row(worth.name(one), *figures(worth, one), worth.verdict(one))
+    together, measured = worth.results.together, worth.results.campaigns
+    if together is not None and len(measured) > 1:
+        found.add_row("all together", "", "", worth.span(together, measured[0].metric))
     tables = [found, _guardrails(worth)]
     for title, results in (("Per offer and channel", worth.by_arm), ("Per segment", worth.by_segment)):
         if results.campaigns:

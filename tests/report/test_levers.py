@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from rich.console import Console, Group
+
+from orchestrator.arbitration.policy import Cap
+from orchestrator.events import DAY
+from orchestrator.records import to_record
 from orchestrator.report.levers import fold
 from orchestrator.report.program_page import as_dict, sections, tables
+from tests.arbitration.test_value import shop_with
+from tests.builders import campaign, cart_add, instant, snapshot, worth
 
 
 def candidate(reason: str, value: float | None, moment: str = "cart", campaign: str = "rescue") -> dict[str, Any]:
@@ -68,6 +76,28 @@ def test_reasons_that_are_no_rules_cost_nothing() -> None:
     assert fold([decision(candidate("cap", 500), kind="step")]).rules == ()
 
 
+@pytest.mark.parametrize(
+    ("rules", "later", "expected"),
+    [
+        ({}, "1d 12:00", ("slot_held", 1, 70)),
+        ({"caps": (Cap(max=1, per=30 * DAY),)}, "5d 12:00", ("cap", 1, 70)),
+        ({"rest": 30 * DAY}, "5d 12:00", ("rest", 1, 70)),
+    ],
+)
+def test_the_engine_writes_down_what_rules_keep_away(
+    rules: dict[str, Any], later: str, expected: tuple[str, int, float]
+) -> None:
+    """One cart is answered; of a second one only the record tells what it would have been worth."""
+    small = campaign("small", "abandoned_cart", window=3 * DAY if rules else 8 * DAY)
+    shop = shop_with(snapshot({"small@email": worth(70)}), campaigns=[small], **rules)
+    shop.feed(cart_add(later, cart="c2"))
+    shop.advance(instant("9d 00:00"))
+    assert [one.campaign for one in shop.triggers] == ["small"]
+    (lever,) = fold(map(to_record, shop.decisions)).rules
+
+    assert (lever.rule, lever.moments, lever.value) == expected
+
+
 def test_page_and_table_say_what_rules_cost() -> None:
     """The dearest first; and why there is nothing to say yet."""
     levers = fold(
@@ -78,10 +108,16 @@ def test_page_and_table_say_what_rules_cost() -> None:
         ]
     )
     (page,) = sections(None, levers, "EUR")
-    (table,) = tables(None, levers, "EUR")
+    console = Console(record=True)
+    console.print(Group(*tables(None, levers, "EUR")))
+    lines = console.export_text().splitlines()
 
     assert "€123.45" in page
-    assert list(table.columns[0].cells) == ["enough messages for now", "slot held by a campaign"]
+    assert [line.split("  ")[1] for line in lines[4:6]] == ["enough messages for now", "slot held by a campaign"]
     assert [one["rule"] for one in as_dict(None, levers)["rules"]] == ["cap", "slot_held"]
     assert levers.valued == 3
-    assert "it takes a policy snapshot" in sections(None, fold([decision(candidate("cap", None))]), "EUR")[0]
+    nothing = fold([decision(candidate("cap", None))])
+    console = Console(record=True, width=120)
+    console.print(Group(*tables(None, nothing, "EUR")))
+    assert "it takes a policy snapshot" in sections(None, nothing, "EUR")[0]
+    assert "it takes a policy snapshot" in console.export_text()
