@@ -84,9 +84,9 @@ def fate(word: str) -> str:
     return f"{'went stale' if state == 'expired' else 'not worth answering'}: {reason(why)}"
 
 
-def money(value: float, currency: str, signed: bool = False) -> str:
-    """Return minor units as an amount, such as −$1.20."""
+def money(value: float, currency: str, signed: bool = False, *, cents: bool = True) -> str:
+    """Return minor units as an amount, such as −$1.20, or without cents where they would only be noise."""
     symbol = {"USD": "$", "EUR": "€", "GBP": "£"}.get(currency, f"{currency} " if currency else "")
     amount = round(value) / 100
     sign = "−" if amount < 0 else "+" if signed and amount > 0 else ""
-    return f"{sign}{symbol}{abs(amount):,.2f}"
+    return f"{sign}{symbol}{abs(amount):,.{2 if cents else 0}f}"

@@ -126,7 +126,7 @@ def _columns(whole: Whole, currency: str) -> tuple[list[str], list[tuple[str, ..
         "customers": lambda one: f"{one.treatment.customers:,} and {one.control.customers:,}",
         "earned per customer": arms,
         "difference (95 %)": lambda one: UNKNOWN if one.difference is None else _interval(one.difference, signed),
-        "in total": lambda one: "–" if one.total is None else _interval(one.total, signed),
+        "in total": lambda one: "–" if one.total is None else _interval(one.total, partial(signed, cents=False)),
         "as a ratio": lambda one: "–" if one.ratio is None else _interval(one.ratio, _percent),
         "so far": verdict,
     }

@@ -26,6 +26,9 @@ from orchestrator.report import labels
 
 UNKNOWN = "not enough data yet"
 
+_LARGE = 100_000
+"""Minor units of money from which nobody asks for the cents."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -81,6 +84,16 @@ class Worth:
         if metric == UNSUBSCRIBED:
             return labels.points(value, signed)
         return f"{value:+,.3f}".replace("-", "−") if signed else f"{value:,.3f}"
+
+    def whole(self, total: Interval | None, metric: str) -> str:
+        """Return the interval of a total, large money without cents; nothing where it is not known."""
+        if total is None:
+            return ""
+        if metric in MONEY and max(abs(total.low), abs(total.high)) >= _LARGE:
+            low, high = (labels.money(at, self.currency, signed=True, cents=False) for at in (total.low, total.high))
+        else:
+            low, high = (self.said(at, metric, signed=True) for at in (total.low, total.high))
+        return f"{low} to {high}"
 
     def span(self, found: Interval | None, metric: str = "margin") -> str:
         """Return a difference and its interval, or that it is not known."""
@@ -174,7 +187,8 @@ def return_on_cost(one: Comparison) -> str:
     """Return the uplift in money per unit of cost; nothing where nothing is known or spent, or no money is measured."""
     if one.total is None or not one.cost or one.metric not in MONEY:
         return "–"
-    return f"{one.total.low / one.cost:+.1f} to {one.total.high / one.cost:+.1f}".replace("-", "−")
+    ends = [one.total.low / one.cost, one.total.high / one.cost]
+    return " to ".join(f"{end:+,.{1 if abs(end) < 100 else 0}f}" for end in ends).replace("-", "−")
 
 
 def _not_enough(one: Comparison) -> str:

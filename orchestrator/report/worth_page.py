@@ -36,10 +36,7 @@ def render(worth: Worth, *more: str) -> str:
         page.section(
             "Difference per window",
             *_by_metric(worth, campaigns, colors, worth.results.together),
-            page.table(
-                ("campaign", *FIGURES, "return on cost"),
-                [(worth.name(one), *figures(worth, one), return_on_cost(one)) for one in campaigns],
-            ),
+            _campaigns(worth, campaigns),
             page.facts((one.campaign, worth.verdict(one)) for one in campaigns),
         ),
         _guardrails(worth, colors),
@@ -49,6 +46,13 @@ def render(worth: Worth, *more: str) -> str:
         _both_arms(worth, colors),
         *more,
     )
+
+
+def _campaigns(worth: Worth, campaigns: Iterable[Comparison]) -> str:
+    """Return the table of the campaigns; in a replay nothing was spent, so nothing can return on it."""
+    spent = ("return on cost",) if worth.net else ()
+    rows = [(worth.name(one), *figures(worth, one), return_on_cost(one)) for one in campaigns]
+    return page.table(("campaign", *FIGURES, *spent), [row if spent else row[:-1] for row in rows])
 
 
 def _by_metric(
@@ -112,13 +116,12 @@ def _parts(worth: Worth, title: str, results: Results, colors: Mapping[str, str]
 
 
 def _over_time(worth: Worth, colors: Mapping[str, str]) -> str:
-    if len(worth.looks) < 2:
+    if len(worth.looks) < 2 or not _known(worth):
         return ""
     by_look = [{one.campaign: one.difference for one in then.campaigns} for then in worth.known_then]
-    metrics = {one.campaign: one.metric for one in worth.results.campaigns}
     drawings = []
-    for metric in sorted(set(metrics.values())):
-        rows = [(name, [look.get(name) for look in by_look]) for name in colors if metrics[name] == metric]
+    for metric, found in _known(worth):
+        rows = [(one.campaign, [look.get(one.campaign) for look in by_look]) for one in found]
         drawings.append(page.figure(charts.courses(worth.looks, rows, colors.__getitem__, _signed(worth, metric))))
     said = "At the end of each month, from all windows until then."
     return page.section("What was known when", page.paragraph(said, "soft"), *drawings)
@@ -126,10 +129,16 @@ def _over_time(worth: Worth, colors: Mapping[str, str]) -> str:
 
 def _both_arms(worth: Worth, colors: Mapping[str, str]) -> str:
     drawings = []
-    for metric in sorted({one.metric for one in worth.results.campaigns}):
-        found = [one for one in worth.results.campaigns if one.metric == metric]
+    for metric, found in _known(worth):
         drawings.append(page.figure(charts.arms(found, colors.__getitem__, partial(worth.said, metric=metric))))
     return page.section("Both arms", *drawings, page.paragraph(_left_out(worth), "soft"))
+
+
+def _known(worth: Worth) -> list[tuple[str, list[Comparison]]]:
+    """Return the campaigns of which anything is known, by what they are measured in."""
+    known = [one for one in worth.results.campaigns if one.difference is not None]
+    metrics = sorted({one.metric for one in known})
+    return [(metric, [one for one in known if one.metric == metric]) for metric in metrics]
 
 
 def _left_out(worth: Worth) -> str:

@@ -33,15 +33,11 @@ def table(worth: Worth) -> RenderableType:
 
 def figures(worth: Worth, one: Comparison) -> tuple[str, ...]:
     """Return what is shown of a comparison, in table and page alike."""
-    total = one.total
-    said = (
-        "" if total is None else " to ".join(worth.said(at, one.metric, signed=True) for at in (total.low, total.high))
-    )
     return (
         f"{one.treatment.windows:,}",
         f"{one.control.windows:,}",
         worth.span(one.difference, one.metric),
-        said,
+        worth.whole(one.total, one.metric),
         labels.money(one.cost, worth.currency),
     )
 

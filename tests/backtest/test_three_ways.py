@@ -158,6 +158,10 @@ def test_files_and_topics_give_what_a_worker_decided_with_the_same_barriers(
     out = str(tmp_path / "by-command")
     found = run(stream, "backtest", str(folder), "--topics", "--out", out, "--processes", "1", "--json")
     assert json.loads(found)["decisions"]["all"] == len(worker["decisions"])
+    asked_for = ("report", "--program", "--rules", "--json", "--definitions", str(folder))
+    of_topics = json.loads(run(stream, *asked_for))
+    assert of_topics == json.loads(run(stream, *asked_for, "--records", out, "--events", str(written)))
+    assert of_topics["program"]["customers"] == 30
 
 
 def by_value(folder: Path, pack: Path) -> Path:
