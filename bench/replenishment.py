@@ -23,6 +23,7 @@ import numpy.typing as npt
 from bench.harness.machine import about, machine, table, write
 from orchestrator.demo.catalogue import read_catalogue, shopping_days
 from orchestrator.demo.purchases import Purchases, read_purchases
+from orchestrator.facts.fill import REPEATS
 from orchestrator.learning.similar import LEAST_BUYERS, MOST_PRODUCTS, Together
 from orchestrator.learning.survival import spread_by_class, surviving
 from orchestrator.rhythm import GAP_CLASSES
@@ -93,11 +94,12 @@ def expected_log(cases: Cases, typical: Numbers) -> Numbers:
     return found
 
 
-def windows(cases: Cases, expected: Numbers, among: Marks) -> tuple[Numbers, Numbers]:
-    """Return the begin and the end of the window after each day of the test, learned from days before it."""
+def windows(cases: Cases, expected: Numbers, among: Marks, *, once: bool = False) -> tuple[Numbers, Numbers]:
+    """Return the begin and the end of the window after each day of the test, learned anew or once, from before it."""
     low, high = np.zeros(len(expected)), np.zeros(len(expected))
+    first = spread_at(cases, expected, among, SPLIT, window=SPLIT)
     for day in range(SPLIT, cases.end, EVERY):
-        spread = spread_at(cases, expected, among, day)
+        spread = first if once else spread_at(cases, expected, among, day)
         here = (cases.day >= day) & (cases.day < day + EVERY)
         for least, most in zip(GAP_CLASSES, (*GAP_CLASSES[1:], np.inf), strict=True):
             alike = here & (cases.gaps >= least) & (cases.gaps < most)
@@ -135,8 +137,7 @@ def measure_gaps(cases: Cases, among: Marks, least_gaps: int) -> dict[str, Any]:
     follow_up = np.sort(cases.end - cases.day[tested])
     weight = 1 / (1 - np.searchsorted(follow_up, until, side="left") / len(follow_up))
     low, high = windows(cases, expected, among)
-    before = 1 - surviving(cases.until[tested] / low[tested], cases.observed[tested], at=1.0, including=True)
-    after = surviving(cases.until[tested] / high[tested], cases.observed[tested], at=1.0)
+    before, after = outside(cases, tested, low, high)
     inside = (cases.until >= low) & (cases.until <= high)
     return {
         "cases": int(tested.sum()),
@@ -148,8 +149,32 @@ def measure_gaps(cases: Cases, among: Marks, least_gaps: int) -> dict[str, Any]:
         "before": before,
         "after": after,
         "covered": 1 - before - after,
+        "covered_once": 1 - sum(outside(cases, tested, *windows(cases, expected, among, once=True))),
         "covered_observed": float(inside[seen].mean()),
         "width": float(np.median(high[tested] / low[tested])),
+    }
+
+
+def outside(cases: Cases, tested: Marks, low: Numbers, high: Numbers) -> tuple[float, float]:
+    """Return the share of next orders before their window's begin, and after its end, open cases included."""
+    until, observed = cases.until[tested], cases.observed[tested]
+    before = 1 - surviving(until / low[tested], observed, at=1.0, including=True)
+    return before, surviving(until / high[tested], observed, at=1.0)
+
+
+def measure_repeats(cases: Cases, among: Marks) -> dict[str, float]:
+    """Return how many next gaps of the test are regular, by how many in a row were regular before them."""
+    expected = expected_log(cases, typical_gaps(cases))
+    regular = cases.observed & (np.abs(np.log(np.maximum(cases.until, 0.5)) - expected) <= np.log(2))
+    in_a_row = np.zeros(len(regular), dtype=np.int64)
+    for place in np.flatnonzero(cases.gaps > 0).tolist():
+        in_a_row[place] = in_a_row[place - 1] + 1 if regular[place - 1] else 0
+    seen = among & cases.observed & (cases.day >= SPLIT) & (cases.gaps >= REPEATS)
+    enough = in_a_row >= REPEATS
+    return {
+        "of these customers": float(enough[seen].mean()),
+        "next is regular, after three in a row": float(regular[seen & enough].mean()),
+        "next is regular, of all others": float(regular[seen & ~enough].mean()),
     }
 
 
@@ -227,14 +252,15 @@ def main() -> None:
         "what runs out, from the third order on": (consumed, 2),
     }
     found = {name: measure_gaps(cases, *which) for name, which in sets.items()}
+    repeats = measure_repeats(cases, consumed)
     products = measure_products(purchases)
     shipped = spread_at(cases, expected_log(cases, typical_gaps(cases)), consumed, cases.end, SHIPPED)
-    said = _said(found, products, shipped)
+    said = _said(found, repeats, products, shipped)
     print(said)
     if given.write:
         facts = machine(split=f"day {SPLIT} of {cases.end}; spread from {WINDOW} days, anew every {EVERY}")
         title = "# When the next order comes\n\n`python -m bench.replenishment --write`, on Complete Journey."
-        kept = {"about": facts, "gaps": found, "recall": products, "spread": dict(shipped)}
+        kept = {"about": facts, "gaps": found, "repeats": repeats, "recall": products, "spread": dict(shipped)}
         write("replenishment", kept, f"{title}\n\n{about(facts)}\n{said}")
     for name, one in found.items():
         gain = 1 - one["mae"]["ours"] / one["mae"]["median gap"]
@@ -243,7 +269,10 @@ def main() -> None:
 
 
 def _said(
-    found: Mapping[str, Mapping[str, Any]], products: Mapping[str, Mapping[str, float]], spread: Mapping[str, int]
+    found: Mapping[str, Mapping[str, Any]],
+    repeats: Mapping[str, float],
+    products: Mapping[str, Mapping[str, float]],
+    spread: Mapping[str, int],
 ) -> str:
     errors, covers = [], []
     for name, one in found.items():
@@ -251,15 +280,28 @@ def _said(
             mae = one[kind]
             days = (f"{mae[method]:.2f}" for method in ("ours", "median gap", "mean gap", "last gap"))
             errors.append((name, label, f"{one['observed']:,}", *days, f"{1 - mae['ours'] / mae['median gap']:.1%}"))
-        shares = (f"{one[part]:.1%}" for part in ("before", "after", "covered", "covered_observed"))
+        shares = (f"{one[part]:.1%}" for part in ("before", "after", "covered", "covered_observed", "covered_once"))
         covers.append((name, f"{one['cases']:,}", f"{one['observed']:,}", *shares, f"{one['width']:.1f}"))
     parts = [
         "Mean absolute error of the next gap, days; at least 15 % better than the median gap.\n",
         table(("cases", "", "observed", "ours", "median gap", "mean gap", "last gap", "better by"), errors, 2),
         "Where next orders come, of windows that are to cover 80 %: 78 to 82 % of all cases, censored ones included.\n",
         table(
-            ("cases", "all", "observed", "before", "after", "covered", "covered, observed only", "end / begin"), covers
+            (
+                "cases",
+                "all",
+                "observed",
+                "before",
+                "after",
+                "covered",
+                "covered, observed only",
+                "covered, learned once",
+                "end / begin",
+            ),
+            covers,
         ),
+        "Regular repeats of what runs out, each after half to twice the expected gap.\n",
+        table(("", "share"), [(name, f"{share:.1%}") for name, share in repeats.items()]),
         f"Recall@{AT} of the first basket after the split.\n",
         table(
             ("proposed", "all products", "new products"),

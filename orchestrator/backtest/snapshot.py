@@ -1,4 +1,4 @@
-"""Where the bands of quantiles begin: over all customers of a history, as they are at its end."""
+"""Snapshots over all customers of a history: where the bands of quantiles begin, and how far next orders spread."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from orchestrator.backtest.history import History
 from orchestrator.backtest.pool import Partition, Pool, Progress
+from orchestrator.backtest.rhythms import gaps_of, predictions_of, spread_of_gaps
 from orchestrator.features import Feature
 from orchestrator.program import Definitions
 from orchestrator.reference import Snapshot
@@ -17,20 +18,26 @@ Amounts = Mapping[str, Counter[int]]
 
 
 def snapshots(history: History, definitions: Definitions, *, processes: int, progress: Progress) -> list[Snapshot]:
-    """Return where the bands of each quantile begin, effective from the end of the history on.
+    """Return where the bands of each quantile begin and the spread of each prediction, effective from its end on.
 
-    A quantile of which no customer has an amount is left out.
+    A quantile of which no customer has an amount is left out, and a prediction without a single gap.
     """
+    quantiles, predictions = quantiles_of(definitions), predictions_of(definitions)
     with Pool(history, [definitions], processes) as pool:
         steps = history.steps(pool.read(progress))
-        parts = pool.decide(_amounts, steps, progress)
-    found = []
-    for quantile in quantiles_of(definitions):
+        parts = pool.decide(_amounts, steps, progress) if quantiles else []
+        gaps = pool.decide(gaps_of, steps, progress) if predictions else []
+    end, found = max((one.until for one in steps.values()), default=0), []
+    for quantile in quantiles:
         amounts = sum((part[quantile.name] for part in parts), Counter[int]())
         if amounts:
-            least, end = least_values(quantile, amounts), max(one.until for one in steps.values())
-            of, version = quantile.of or "", definitions.version
-            found.append(Snapshot(quantile.name, end, least, of, amounts.total(), version))
+            least, of = least_values(quantile, amounts), quantile.of or ""
+            found.append(Snapshot(quantile.name, end, least, of, amounts.total(), definitions.version))
+    for prediction in predictions:
+        known = [gap for part in gaps for gap in part[prediction.name]]
+        if any(gap.over for gap in known):
+            least = spread_of_gaps(known)
+            found.append(Snapshot(prediction.name, end, least, "", len(known), definitions.version))
     return found
 
 

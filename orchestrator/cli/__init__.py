@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "snapshots": (
         "orchestrator.cli.snapshots:snapshots",
-        "Compute over all customers where the bands of a quantile begin, and publish it to running engines.",
+        "Compute over all customers: bands of quantiles, spread of next orders, products that go together; publish it.",
     ),
     "policy": (
         "orchestrator.cli.policy:policy",

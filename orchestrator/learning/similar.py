@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,13 @@ CLOSEST = 10
 _BP = 10_000
 
 
+class Pairs(NamedTuple):
+    """Counts of pairs by their places in a square of products."""
+
+    places: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int32]
+
+
 class Together:
     """How many customers bought each of two products, for the products named; a second purchase changes nothing."""
 
@@ -41,6 +49,15 @@ class Together:
             self._both[np.ix_(new, before + new)] += 1
             self._both[np.ix_(before, new)] += 1
             before += new
+
+    def pairs(self) -> Pairs:
+        """Return the counts that are not nought, for another to add: each customer may be counted by one only."""
+        places = np.flatnonzero(self._both)
+        return Pairs(places, self._both.ravel()[places])
+
+    def add(self, pairs: Pairs) -> None:
+        """Add the counts of customers who are not counted here."""
+        self._both.ravel()[pairs.places] += pairs.counts
 
     @property
     def buyers(self) -> npt.NDArray[np.int64]:
