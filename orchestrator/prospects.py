@@ -45,6 +45,7 @@ _ENDS: Mapping[str, str] = {
     Reason.SKU_CAP: "the cap is free",
     Reason.QUIET_HOURS: "quiet hours end",
     Reason.EXCLUDED: "the exclusion ends",
+    Reason.NONE_BETTER: "it is weighed again",
 }
 
 _LONGEST_LOOK = 4 * 366
@@ -165,9 +166,12 @@ def _open(s: Situation, moment: Moment, key: str, instance: Instance, campaign: 
         change = Change("definition", reason=Reason.NO_DEFINITION)
         return Prospect(moment.name, key, "open", "", Reason.NO_DEFINITION, "", (change,), instance.until)
     candidate = examine(s, campaign, moment, key, instance)
-    reason = candidate.reason
+    reason, saw = candidate.reason, candidate.saw
     changes: list[Change] = []
-    if reason == Reason.CHOSEN:
+    if reason == Reason.CHOSEN and instance.reason == Reason.NONE_BETTER:
+        reason, saw = instance.reason, instance.by  # what a campaign is worth was weighed at the last decision
+        changes.append(Change("time", s.customer.decide_at, reason=reason))
+    elif reason == Reason.CHOSEN:
         changes.append(Change("time", s.customer.decide_at))
     elif reason == Reason.NO_CONSENT:
         changes.append(Change("consent", subject=f"{campaign.send.channel}/{campaign.send.purpose}", reason=reason))
@@ -182,7 +186,7 @@ def _open(s: Situation, moment: Moment, key: str, instance: Instance, campaign: 
         changes = changes or [Change("value", need=Need(candidate.saw))]
     else:
         changes.append(Change("time", candidate.retry_at, reason=reason))
-    return Prospect(moment.name, key, "open", campaign.name, reason, candidate.saw, tuple(changes), instance.until)
+    return Prospect(moment.name, key, "open", campaign.name, reason, saw, tuple(changes), instance.until)
 
 
 def _until_holds(s: Situation, condition: Condition, moment: Moment, key: str, *, wanted: bool = True) -> list[Change]:

@@ -44,6 +44,22 @@ def test_the_commands_of_the_page_accept_them(command: str, tmp_path: Path) -> N
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.parametrize("command", ["lint", "test"])
+def test_the_choice_by_value_of_the_page_works(command: str, tmp_path: Path) -> None:
+    """With the files of the page, instead of the choice by priority that they begin with."""
+    by_value = dict(re.findall(r"```yaml\n# by-value/(\S+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
+    files = {Path(name).name: text for name, text in pack().items()} | by_value
+    files["policy.yaml"] = files["policy.yaml"].replace("choose: { method: priority }\n", "")
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+
+    result = CliRunner().invoke(main, [command, str(tmp_path)])
+
+    assert set(by_value) == {"choose.yaml", "by_value.test.yaml"}
+    assert result.exit_code == 0, result.output
+    assert "W0" not in result.output
+
+
 def test_the_misspelt_field_of_the_page_gives_the_line_shown() -> None:
     """The error shown on the page is the error one gets."""
     files = pack()

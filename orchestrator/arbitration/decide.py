@@ -50,15 +50,18 @@ def arbitrate(situation: Situation) -> Verdict | None:
     )
     grounds = grounds_of(situation)
     by_value = grounds is not None and grounds.method == EXPECTED_VALUE
-    if grounds is not None:
-        if by_value:
-            options = [each for option in options for each in option.with_every_offer()]
-        options = [valued(grounds, option) for option in options]
+    if by_value:
+        options = [each for option in options for each in option.with_every_offer()]
     eligible = [place for place, option in enumerate(options) if option.candidate.reason == Reason.CHOSEN]
     interrupts = False
     if not eligible and grounds is not None and by_value:
         eligible = _cut_in(situation, grounds, options)
         interrupts = bool(eligible)
+    if grounds is not None and grounds.values.arms:
+        weighed_below = set(eligible) if by_value and not interrupts else ()
+        options = [
+            option if place in weighed_below else valued(grounds, option) for place, option in enumerate(options)
+        ]
     if not eligible:
         held_out = any(option.candidate.reason == Reason.HOLDOUT for option in options)
         return Verdict(decision_id, "holdout" if held_out else "none", None, tuple(options), grounds=grounds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -34,7 +34,8 @@ class Option:
 
     def noted(self, **changes: Any) -> Option:
         """Return the option with other fields of its candidate."""
-        return replace(self, candidate=msgspec.structs.replace(self.candidate, **changes))
+        noted = msgspec.structs.replace(self.candidate, **changes)
+        return Option(self.campaign, self.moment, self.key, self.instance, noted)
 
     def with_every_offer(self) -> Iterator[Option]:
         """Yield the option once for each offer that this customer may have, in the order listed."""

@@ -19,7 +19,7 @@ def valued(grounds: Grounds, option: Option) -> Option:
     Which offers somebody may have is not asked when a rule fails before: then the best of them counts.
     """
     campaign, candidate = option.campaign, option.candidate
-    if campaign is None or not grounds.values.arms:
+    if campaign is None:
         return option
     if campaign.offer is None or candidate.offer:
         return option.noted(value=grounds.value(option.arm))
@@ -29,16 +29,19 @@ def valued(grounds: Grounds, option: Option) -> Option:
 
 def weigh(situation: Situation, grounds: Grounds, ranked: list[Option]) -> tuple[Choice, list[Option]]:
     """Return the choice among eligible options in order of priority, and the options with what it went by."""
-    weighed, among = [], []
+    among, said = [], []
     for option, less in zip(ranked, _forfeited(situation, grounds, ranked), strict=True):
         worlds = grounds.worlds(option.arm)
         if less.worth and worlds:
             worlds = [worth - cost for worth, cost in zip(worlds, less.worth, strict=True)]
         name = f"{option.arm}/{option.moment.name}/{option.key}/{option.instance.due}"
         among.append(Eligible(name, grounds.state(option.arm), worlds))
-        weighed.append(option.noted(value=expected(worlds), saw=_said(less)) if less.worth else option)
+        said.append(_said(less) if less.worth else option.candidate.saw)
     choice = by_value(situation.program.policy, grounds.snapshot, situation.customer_id, among)
-    return choice, [one.noted(propensity=chance) for one, chance in zip(weighed, choice.propensities, strict=True)]
+    return choice, [
+        option.noted(value=expected(one.worlds), propensity=chance, saw=saw)
+        for option, one, chance, saw in zip(ranked, among, choice.propensities, said, strict=True)
+    ]
 
 
 def passed_over(option: Option, now: int) -> Option:

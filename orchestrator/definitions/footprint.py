@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.customer import Answered, Customer, Instance, Profile, Window
+from orchestrator.customer import Answered, Context, Customer, Instance, Profile, Window
 from orchestrator.definitions.content import CONTENT
 from orchestrator.events import DAY
 from orchestrator.features import MAX_LINES, MAX_OFTEN, Feature
@@ -53,7 +53,8 @@ def footprint(definitions: Definitions) -> list[Cost]:
     filed = file_once(definitions.features, segments, definitions.moments)
     features, moments = definitions.features, definitions.moments
     owners = dict.fromkeys(CONTENT, "content") | dict.fromkeys(features, "feature") | dict.fromkeys(moments, "moment")
-    sums: dict[tuple[str, str], list[int]] = {("customer", ""): list(_everybody())}
+    everybody = list(_everybody(learns=definitions.policy.learns))
+    sums: dict[tuple[str, str], list[int]] = {("customer", ""): everybody}
     parts = [(name, filed.features[name].name, _feature(filed.features[name])) for name in features]
     parts += [(name, filed.filed_as.get(name, name), _moment(moment)) for name, moment in moments.items()]
     filed_under: set[str] = set()
@@ -150,12 +151,18 @@ def _moment(moment: Moment) -> tuple[int, int]:
 # --- everybody --------------------------------------------------------------------------------------------------------
 
 
-def _everybody() -> Iterator[int]:
+def _everybody(*, learns: bool) -> Iterator[int]:
     """Yield what a customer costs whatever is defined, usual and at most as many records as are ever kept."""
     for seen, sent, answered, closed, orders in ((8, 6, 1, 3, 1), (64, 100, 3, 20, 20)):
         text = "0123456789abcdef0123456789abcdef"
         window = Window(text, "a_campaign", False, "a_moment", _NOW, _NOW, 100, "0123456789ab")
         window.orders = {f"order-{number:06}": (5_000, 2_000) for number in range(orders)}
+        if learns:
+            arms = [f"campaign_{number}+offer@email" for number in range(3)]
+            leaf = "a_feature=a_value;a_segment=yes"
+            window.context = Context(
+                leaf, "a_campaign", "email", 0.7, 0.2, 1_500, arms, _NOW, "expected_value", text[:16]
+            )
         one = Answered("a_moment", "a_key", _NOW, _NOW, _NOW, text, _NOW, "a_campaign", "email", "a_template", text)
         customer = Customer(
             now=_NOW,

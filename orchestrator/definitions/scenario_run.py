@@ -1,13 +1,14 @@
 """Runs tests in the simulation: the engine of the worker, a clock moved by hand, no Kafka.
 
 An expectation at T is looked at once everything up to T was waited for, stragglers included, as a worker would. Chance
-is switched off (no control group, no hold-out), and customers agree to every channel unless a profile says otherwise: a
-test is about rules, not about luck.
+is switched off (no control group, no hold-out, nothing tried), and customers agree to every channel unless a profile
+says otherwise: a test is about rules, not about luck. What campaigns are worth is what the test says; where it does
+not, priority decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,7 @@ from msgspec.structs import asdict
 
 from orchestrator.arbitration.series import begin_series
 from orchestrator.customer import OPEN, Answered, Customer, Window
-from orchestrator.definitions.scenarios import Expect, Given, Scenario
+from orchestrator.definitions.scenarios import EVERYBODY_WORD, Expect, Given, Scenario
 from orchestrator.events import DAY, FOREVER, PROFILE, Event
 from orchestrator.measurement import SLOT
 from orchestrator.moments.rules import Calendar, Launch
@@ -24,6 +25,7 @@ from orchestrator.program import Definitions, Program
 from orchestrator.records import Candidate, Decision, EndedMoment
 from orchestrator.reference import Reference, product_of
 from orchestrator.simulation import Simulation
+from orchestrator.valuation import PolicySnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,14 @@ def run_scenario(scenario: Scenario, definitions: Definitions) -> list[Failure]:
 
 
 def without_chance(definitions: Definitions) -> Definitions:
-    """Return the same definitions without control groups and hold-out."""
+    """Return the same definitions without control groups, hold-out and exploration; one method chooses for all."""
     campaigns = {
         name: replace(campaign, control_bp=0, control_floor_bp=0) for name, campaign in definitions.campaigns.items()
     }
-    return replace(definitions, campaigns=campaigns, policy=replace(definitions.policy, holdout_bp=0))
+    policy = replace(definitions.policy, holdout_bp=0, explore_start_bp=0, explore_floor_bp=0, compare={})
+    if policy.method == "compare":
+        policy = replace(policy, method="expected_value")
+    return replace(definitions, campaigns=campaigns, policy=policy)
 
 
 class ScenarioRun:
@@ -92,7 +97,7 @@ class ScenarioRun:
         return item.customer or next((given.customer for given in self.scenario.given if given.customer), "ana")
 
     def _is_of_nobody(self, item: Given | Expect) -> bool:
-        return isinstance(item, Given) and (item.product is not None or item.snapshot is not None)
+        return isinstance(item, Given) and any((item.product, item.snapshot, item.policy))
 
     def _agrees(self, customer: str, at: int) -> Event:
         consents = [
@@ -113,6 +118,9 @@ class ScenarioRun:
         if given.snapshot is not None:
             one = given.snapshot
             self.simulation.reference.put_cut_points(one.feature, one.effective_from, one.least)
+            return
+        if given.policy is not None:
+            self.simulation.reference.put_policy(given.policy)
             return
         event = Event(given.event, given.customer, given.at, f"given-{place}", 0, place, dict(given.data))
         self.simulation.feed(event)
@@ -201,7 +209,7 @@ class ScenarioRun:
                     expect.by and candidate.saw,
                     expect.offer and candidate.offer,
                 )
-                for candidate in decision.candidates
+                for candidate in _with_the_offer_chosen(decision.candidates)
                 if candidate.campaign == name and expect.key in (None, candidate.moment_key)
             ]
             last = said or last
@@ -221,6 +229,8 @@ class ScenarioRun:
                     said = f"product {_told(given.product)}"
                 elif given.snapshot is not None:
                     said = f"snapshot {given.snapshot.feature} {_told(given.snapshot.least)}"
+                elif given.policy is not None:
+                    said = f"policy {'; '.join(_worths(given.policy))}"
                 elif given.decided:
                     said = f"decided: {given.decided}"
                 lines.append((given.at, said + late))
@@ -249,6 +259,15 @@ class ScenarioRun:
         )
 
 
+def _with_the_offer_chosen(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """Yield candidates, of a campaign that was chosen only with the offer that went with it."""
+    both = list(candidates)
+    chosen = {(c.campaign, c.moment, c.moment_key) for c in both if c.reason in ("chosen", "control")}
+    for one in both:
+        if one.reason in ("chosen", "control") or (one.campaign, one.moment, one.moment_key) not in chosen:
+            yield one
+
+
 def _fate(decision: Decision, candidate: Candidate) -> str:
     if decision.kind == "removal":
         return "removed"
@@ -272,6 +291,12 @@ def _state(
         f"with {offer}" if offer else "",
     ]
     return " ".join(part for part in parts if part)
+
+
+def _worths(policy: PolicySnapshot) -> Iterator[str]:
+    for leaf, values in policy.leaves.items():
+        said = ", ".join(f"{arm.partition('@')[0]} {one.gain[0] / 100:.2f}" for arm, one in values.arms.items())
+        yield f"{leaf or EVERYBODY_WORD}: {said}"
 
 
 def _told(data: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from orchestrator.definitions.values import milliseconds, minor_units, shown
 from orchestrator.events import PROFILE
 from orchestrator.program import Definitions
 from orchestrator.reference import Snapshot
+from orchestrator.valuation import EVERYBODY, PROVEN, START, ArmValue, LeafValue, PolicySnapshot, arm_of
 
 DEFAULT_START = 1_741_003_200_000
 """2025-03-03T12:00Z, a Monday at noon: what relative times count from, unless the test names a `start`."""
@@ -34,11 +35,15 @@ _PRODUCT = ("sku", "category", "family", "price", "stock", "typical_days_of_supp
 _PROFILE = ("birth_date", "time_zone", "country", "city", "consent", "attributes")
 _DEFAULT_CUSTOMER = "ana"
 
+EVERYBODY_WORD = "everybody"
+"""What all customers together are called in a test."""
+
 
 @dataclass(frozen=True, slots=True)
 class Given:
     """Something that happened: an event that arrives at an instant, a campaign that was decided, or what was told of a
-    product (`product`), or where the bands of a quantile begin from then on (`snapshot`).
+    product (`product`), where the bands of a quantile begin from then on (`snapshot`), or what campaigns are worth
+    from then on (`policy`).
     """
 
     place: Place
@@ -50,6 +55,7 @@ class Given:
     decided: str | None = None
     product: Mapping[str, Any] | None = None
     snapshot: Snapshot | None = None
+    policy: PolicySnapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +156,16 @@ class _Reader:
         if "snapshot" in fields:
             snapshot = self._snapshot(fields.pop("snapshot"), fields, at)
             return Given(node.place, "", at, arrives, "", {}, snapshot=snapshot)
+        if "policy" in fields:
+            policy = self._policy(fields.pop("policy"), at)
+            self._nothing_else(fields, "a policy")
+            return Given(node.place, "", at, arrives, "", {}, policy=policy)
         event_node = fields.pop("event", None)
         if event_node is None:
             self.problems.error(
                 node.place,
                 "E011",
-                "'event', 'profile', 'product', 'snapshot' or 'decided' is missing: say what happened",
+                "'event', 'profile', 'product', 'snapshot', 'policy' or 'decided' is missing: say what happened",
             )
             return Given(node.place, customer, at, arrives, "", {})
         event = self._known(event_node, self.catalogue.events, "event", "E040")
@@ -182,6 +192,48 @@ class _Reader:
             if band not in least:
                 self.problems.error(node.place, "E011", f"the snapshot of {name} has no '{band}', or no plain value")
         return Snapshot(name, at, least)
+
+    def _policy(self, node: nodes.Node, at: int) -> PolicySnapshot:
+        """Return what each campaign is worth beyond sending nothing, by which customers are alike."""
+        wanted = "policy: { everybody: { cart_rescue: 3.50, gift+pct_10: -1.20 } }"
+        if self.definitions.policy.method == "priority":
+            said = "what campaigns are worth has no effect under `method: priority`"
+            self.problems.error(node.place, "E051", said)
+        leaves: dict[str, LeafValue] = {}
+        if not isinstance(node, nodes.Mapping) or not node.entries:
+            self.problems.error(node.place, "E012", f"what campaigns are worth is written like {wanted}")
+        for leaf, worth in node.entries.items() if isinstance(node, nodes.Mapping) else ():
+            named = tuple(part.partition("=")[0] for part in leaf.split(";"))
+            if leaf != EVERYBODY_WORD and named != self.definitions.policy.by:
+                by = ";".join(f"{name}=..." for name in self.definitions.policy.by)
+                like = f"everybody or '{by}', by what the policy says" if by else "everybody, the policy names no other"
+                self.problems.error(worth.place, "E044", f"{shown(leaf)} are no customers who are alike: {like}")
+            if not isinstance(worth, nodes.Mapping):
+                self.problems.error(worth.place, "E012", f"what campaigns are worth is written like {wanted}")
+                continue
+            arms = dict(self._worth(name, amount) for name, amount in worth.entries.items())
+            leaves["" if leaf == EVERYBODY_WORD else leaf] = LeafValue(arms, {START: (0.0,)})
+        leaves.setdefault(EVERYBODY, LeafValue({}, {START: (0.0,)}))
+        return PolicySnapshot(at, at, self.definitions.version, 1, 0, leaves, version=f"given-{node.place.line}")
+
+    def _worth(self, name: str, node: nodes.Node) -> tuple[str, ArmValue]:
+        """Return the arm that a campaign is, perhaps with an offer, and what it is worth in the only world there is."""
+        stem, _, offer = name.partition("+")
+        campaign = self.definitions.campaigns.get(stem)
+        if campaign is None:
+            near = did_you_mean(stem, self.definitions.campaigns)
+            self.problems.error(node.place, "E027", f"unknown campaign {shown(stem)}{near}")
+        choices = () if campaign is None or campaign.offer is None else campaign.offer.choices
+        if campaign is not None and (offer or choices) and offer not in choices:
+            has = f"write one of {', '.join(f'{stem}+{one}' for one in choices)}" if choices else "it has no offers"
+            self.problems.error(node.place, "E054", f"unknown offer {shown(offer)} of {stem}: {has}")
+        text = self._text(node)
+        amount = minor_units(text.removeprefix("-"))
+        if amount is None:
+            self.problems.error(node.place, "E021", f"{shown(text)} is no amount of money, write it like 4.90 or -4.90")
+        gain = float(-(amount or 0) if text.startswith("-") else amount or 0)
+        channel = "" if campaign is None else campaign.send.channel
+        return arm_of(stem, offer, channel), ArmValue((gain,), 0.0, state=PROVEN)
 
     def _properties(self, event: str, fields: Mapping[str, nodes.Node], given: nodes.Mapping) -> dict[str, Any]:
         if event not in self.catalogue.events:

@@ -11,11 +11,14 @@ import pytest
 from orchestrator.arbitration.campaign import After, Campaign, Offer
 from orchestrator.events import DAY, HOUR, Event
 from orchestrator.program import Segment
+from orchestrator.prospects import lines, prospects
 from orchestrator.records import Decision
 from orchestrator.simulation import Simulation
 from orchestrator.valuation import EVERYBODY, START, STOPPED, LeafValue, PolicySnapshot, records_of
+from orchestrator.why import Clock
 from tests.builders import (
     ABANDONED_CART,
+    ANA,
     FEATURES,
     campaign,
     cart_add,
@@ -93,6 +96,16 @@ def test_none_is_final_until_something_changes() -> None:
     shop = shop_with(snapshot({"small@email": worth(-42), "large@email": worth(-7)}), until="3d 12:00")
 
     assert reasons(shop) == ["none_better", "closing: none_better"]
+
+
+def test_what_would_have_to_change_is_what_they_are_worth() -> None:
+    """Who asks is told when it is weighed again."""
+    shop = shop_with(snapshot({"small@email": worth(-42)}), campaigns=[SMALL])
+    found = prospects(shop.program, shop.reference, ANA, shop.customers[ANA], shop.clock)
+
+    assert list(lines(found, {}, Clock("UTC")))[1:] == [
+        "  small: sending nothing was expected to earn more (worth -0.42); it is weighed again 2 March 2017 10:00"
+    ]
 
 
 def test_another_snapshot_is_asked_within_a_day() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -84,6 +85,15 @@ def test_nobody_costs_more_than_lint_says_at_most(pack: Path) -> None:
     begin = instant("00:00")
 
     assert len(state_of(pack, a_flood(begin), begin)) <= sum(cost.at_most for cost in footprint(load_folder(pack)))
+
+
+def test_what_learning_asks_for_is_counted_with_every_window() -> None:
+    """Only where anybody learns."""
+    definitions = load_folder(PACKS[0])
+    learns = replace(definitions, policy=replace(definitions.policy, method="expected_value"))
+    before, after = (next(c for c in footprint(one) if c.what == "customer") for one in (definitions, learns))
+
+    assert 4 * 100 < after.usual - before.usual < 4 * 250  # the running window and three closed ones
 
 
 def test_every_definition_is_named_with_what_it_needs_and_the_largest_comes_first() -> None:

@@ -238,6 +238,114 @@ def test_what_is_wrong_in_a_snapshot_has_its_place(given: str, problem: str) -> 
     assert problems_of(text) == [f"a.test.yaml:{problem}"]
 
 
+BY_VALUE = """
+moments:
+  - moment: cart_left
+    say: "Left a cart"
+    key: cart_id
+    starts_on: { event: cart.item_added }
+    unless: { event: order.placed, within: 1h }
+    lasts: 2d
+features:
+  orders: { count: order.placed }
+segments:
+  buyers: { say: "Bought before", is: "orders >= 1" }
+campaigns:
+  - campaign: rescue
+    when: cart_left
+    priority: 80
+    send: { channel: email, template: rescue }
+    measure: { objective: margin, for: 7d }
+    control: 90%
+  - campaign: gift
+    when: cart_left
+    send: { channel: sms, template: gift }
+    offer: { choose: [none, pct_10] }
+    measure: { objective: margin, for: 7d }
+    control: 10%
+choose: { method: METHOD, by: buyers, explore: { start: 100%, floor: 100% } }
+"""
+
+
+def by_value(given: str, expect: str, method: str = "expected_value") -> list[str]:
+    """Return the problems of a test of a choice by value, or else what happened instead of what was expected."""
+    definitions, problems = load({"x.yaml": BY_VALUE.replace("METHOD", method)})
+    assert definitions is not None, problems
+    left = LEFT.replace("0m", "1d")
+    text = f"tests:\n  - name: it\n    given: [{given}, {left}]\n    expect: [{{ at: 1d1h5m, {expect} }}]\n"
+    found = Problems()
+    scenarios = parse_scenarios(text, "x.test.yaml", definitions, found)
+    failures = [failure for scenario in scenarios for failure in run_scenario(scenario, definitions)]
+    return [str(problem) for problem in found.sorted()] + [failure.happened for failure in failures]
+
+
+BOUGHT = "{ at: 0m, event: order.placed }"
+
+
+@pytest.mark.parametrize(
+    ("given", "expect"),
+    [
+        (BOUGHT, "campaign: rescue, is: chosen"),
+        ("{ at: 0m, policy: { everybody: { rescue: 3, gift+none: 3.50 } } }", "triggers: [gift]"),
+        (
+            "{ at: 0m, policy: { everybody: { rescue: 3, gift+none: 3.50, gift+pct_10: 4 } } }",
+            "campaign: gift, is: chosen, offer: pct_10",
+        ),
+        (
+            "{ at: 0m, policy: { everybody: { rescue: -0.30 } } }",
+            "campaign: rescue, is: not_sent, because: none_better, by: worth -0.30",
+        ),
+        (
+            f"{BOUGHT}, {{ at: 0m, policy: {{ everybody: {{ rescue: 3 }}, buyers=yes: {{ rescue: -3 }} }} }}",
+            "campaign: rescue, is: not_sent, because: none_better",
+        ),
+        ("{ at: 3d, policy: { everybody: { rescue: -3 } } }", "campaign: rescue, is: chosen"),
+    ],
+)
+@pytest.mark.parametrize("method", ["expected_value", "{ compare: { priority: 50%, expected_value: 50% } }"])
+def test_a_choice_by_value_is_tested_with_what_campaigns_are_worth(given: str, expect: str, method: str) -> None:
+    """Chance is off: nothing is tried, nobody is in a control group, and nobody is chosen for by another method."""
+    assert by_value(given, expect, method) == []
+
+
+def test_what_was_sent_with_another_offer_was_sent() -> None:
+    """The offers that lost do not make it unsent."""
+    given = "{ at: 0m, policy: { everybody: { gift+none: 3.50, gift+pct_10: 4 } } }"
+
+    assert by_value(given, "campaign: gift, is: not_sent") == ["gift is chosen"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "problem"),
+    [
+        ("often", "E012 what campaigns are worth is written like policy: { everybody: { cart_rescue: 3.50, gift+pct"),
+        ("{ everybody: 3 }", "E012 what campaigns are worth is written like policy: { everybody: { cart_rescue: 3.5"),
+        ("{ everybody: { rescu: 3 } }", "E027 unknown campaign 'rescu', did you mean 'rescue'?"),
+        ("{ everybody: { rescue+none: 3 } }", "E054 unknown offer 'none' of rescue: it has no offers"),
+        ("{ everybody: { gift: 3 } }", "E054 unknown offer '' of gift: write one of gift+none, gift+pct_10"),
+        ("{ everybody: { rescue: much } }", "E021 'much' is no amount of money, write it like 4.90 or -4.90"),
+        (
+            "{ heroes=yes: { rescue: 3 } }",
+            "E044 'heroes=yes' are no customers who are alike: everybody or 'buyers=...', by what the policy says",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_policy_has_its_place(policy: str, problem: str) -> None:
+    """And says what to do."""
+    [found] = by_value(f"{{ at: 0m, policy: {policy} }}", "triggers: []")
+
+    assert problem in found
+
+
+def test_worth_has_no_effect_where_priority_decides() -> None:
+    """Which a test that says it does not know."""
+    found = by_value("{ at: 0m, policy: { everybody: { rescue: 3 } } }", "triggers: [rescue]", "priority")
+
+    assert [problem.partition(": ")[2] for problem in found] == [
+        "E051 what campaigns are worth has no effect under `method: priority`"
+    ]
+
+
 def test_an_unknown_step_is_named() -> None:
     """With what was probably meant."""
     definitions, _ = load({"x.yaml": SERIES})
