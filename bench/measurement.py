@@ -193,9 +193,9 @@ def _share(
 def main() -> None:
     """Measure, print, and keep the result."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--seeds", type=int, default=16, help="draws of control groups and of reactions")
+    parser.add_argument("--seeds", type=int, default=8, help="draws of control groups and of reactions")
     parser.add_argument("--runs", type=int, default=25, help="random assignments of the same households for each seed")
-    parser.add_argument("--households", type=int, default=800, help="how many of them react")
+    parser.add_argument("--households", type=int, default=500, help="how many of them react")
     parser.add_argument("--write", action="store_true", help="keep the result under bench/results")
     given = parser.parse_args()
 

@@ -268,6 +268,7 @@ class _Sample:
         self.gained = 0.0
         self.before = 0.0
         self.by_customer: dict[str, tuple[float, float, float]] = {}
+        self._influences: dict[float, dict[str, float]] = {}
 
     def add(self, customer: str, weight: float, gained: int, before: int) -> None:
         self.windows += 1
@@ -281,13 +282,19 @@ class _Sample:
         return (self.gained - slope * self.before) / self.weight
 
     def influences(self, slope: float = 0.0) -> dict[str, float]:
-        """Return how far each customer moves the mean: a ratio of sums over customers, whose windows are alike."""
-        mean, few = self.mean(slope), len(self.by_customer)
-        correction = sqrt(few / (few - 1))
-        return {
-            customer: correction * (total - slope * before - mean * weight) / self.weight
-            for customer, (weight, total, before) in self.by_customer.items()
-        }
+        """Return how far each customer moves the mean: a ratio of sums over customers, whose windows are alike.
+
+        Asked for several times once all windows are there, and worked out once.
+        """
+        known = self._influences.get(slope)
+        if known is None:
+            mean, few = self.mean(slope), len(self.by_customer)
+            correction = sqrt(few / (few - 1)) / self.weight
+            known = self._influences[slope] = {
+                customer: correction * (total - slope * before - mean * weight)
+                for customer, (weight, total, before) in self.by_customer.items()
+            }
+        return known
 
     def slope_sums(self) -> tuple[float, float]:
         """Return what the arm adds to the slope's numerator and denominator."""
@@ -346,10 +353,7 @@ class _Pair:
 
     def _contrast(self, slope: float) -> dict[str, float]:
         """Return how far each customer moves the difference: with the windows in both arms added up."""
-        influences = self.treatment.influences(slope)
-        for customer, influence in self.control.influences(slope).items():
-            influences[customer] = influences.get(customer, 0.0) - influence
-        return influences
+        return _minus(self.treatment.influences(slope), self.control.influences(slope))
 
     def _ratio(self) -> Interval | None:
         """Return the treated mean in control means, both as if all had earned the same before."""
@@ -359,9 +363,7 @@ class _Pair:
         if self.metric not in MONEY or base <= 0:
             return None
         ratio = (treatment.mean(slope) + usual) / base
-        influences = treatment.influences(slope)
-        for customer, influence in control.influences(slope).items():
-            influences[customer] = influences.get(customer, 0.0) - ratio * influence
+        influences = _minus(treatment.influences(slope), control.influences(slope), ratio)
         return interval(ratio, {customer: influence / base for customer, influence in influences.items()})
 
     def comparison(self) -> Comparison:
@@ -391,6 +393,14 @@ class _Pair:
             evidence=evidence(self.difference, self.influences, self.least),
             ratio=self._ratio(),
         )
+
+
+def _minus(ones: Mapping[str, float], others: Mapping[str, float], times: float = 1.0) -> dict[str, float]:
+    """Return the first influences less the others, customer by customer."""
+    found = dict(ones)
+    for customer, influence in others.items():
+        found[customer] = found.get(customer, 0.0) - times * influence
+    return found
 
 
 def _until_enough(treatment: Arm, control: Arm) -> int | None:
