@@ -5,7 +5,7 @@ Never the difference between those who were written to and those who were not: t
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -42,6 +42,9 @@ METRICS = tuple(_MEASURED)
 
 ENOUGH = {"treatment": 50, "control": 30}
 """Customers per arm from which the normal approximation is used; below, there is not enough data yet."""
+
+_FEW = 5
+"""Windows in either arm below which their numbers say nothing of the share."""
 
 WORTH_KNOWING = 0.1
 """The difference that one wants to be able to see, as a share of the control's mean, when asked how many it takes."""
@@ -217,13 +220,12 @@ def _pairs(campaign: str, windows: Sequence[Outcome], metric: str, net: bool, gr
     would be of earlier weeks and of other customers than treatment, and the season would count as uplift.
     """
     value, pairs = _MEASURED[metric], dict[str, _Pair]()
-    unknown = [outcome["arm"] for outcome in windows if not outcome.get("control_bp")]
-    odds = unknown.count("treatment") / (unknown.count("control") or 1) or 1.0
+    odds = _odds([outcome for outcome in windows if not outcome.get("control_bp")])
     for outcome in windows:
         share = outcome.get("control_bp") or 0
         weight = 1.0
         if outcome["arm"] == "control":
-            weight = (10_000 - share) / share if share else odds
+            weight = (10_000 - share) / share if share else odds[_version(outcome)]
         gained = value(outcome) - (outcome["cost"] if net else 0)
         before = outcome.get("earned_before") or 0
         for group in groups(outcome):
@@ -236,6 +238,30 @@ def _pairs(campaign: str, windows: Sequence[Outcome], metric: str, net: bool, gr
     for pair in pairs.values():
         pair.settle()
     return [pairs[group] for group in sorted(pairs)]
+
+
+def _odds(windows: Iterable[Outcome]) -> dict[str, float]:
+    """Return how many treated windows there were to each in control, by version of the definitions.
+
+    Nobody wrote the share down, but within a version it is one. Versions with hardly any windows have that of a
+    neighbour.
+    """
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for outcome in sorted(windows, key=lambda one: (one.get("window_from") or 0, one["outcome_id"])):
+        counts[_version(outcome)][outcome["arm"]] += 1
+    spans: list[tuple[list[str], Counter[str]]] = []
+    for place, (version, arms) in enumerate(counts.items(), 1):
+        last = place == len(counts) and min(arms["treatment"], arms["control"]) < _FEW
+        if spans and (last or min(spans[-1][1]["treatment"], spans[-1][1]["control"]) < _FEW):
+            spans[-1][0].append(version)
+            spans[-1][1].update(arms)
+        else:
+            spans.append(([version], arms))
+    return {name: (arms["treatment"] or 1) / (arms["control"] or 1) for names, arms in spans for name in names}
+
+
+def _version(outcome: Outcome) -> str:
+    return outcome.get("definitions_version") or ""
 
 
 class Unit(NamedTuple):

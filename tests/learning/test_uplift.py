@@ -202,6 +202,20 @@ def test_a_control_group_that_shrinks_makes_no_uplift_of_the_season() -> None:
     assert abs(_mean(weighted)) < 10
 
 
+def test_shares_that_nobody_wrote_down_are_those_of_their_versions() -> None:
+    """Windows are compared within a version of the definitions; those of a few windows go with a neighbour."""
+    windows = [
+        one | {"definitions_version": f"v{one['control_bp']}", "control_bp": 0, "window_from": number}
+        for number, one in enumerate(season(3, ((2_000, 500, 3_000), (8, 500, 4_000), (2_000, 1_000, 500))))
+    ]
+    (one,) = compare(windows).campaigns
+    (pooled,) = compare([{**each, "definitions_version": "v"} for each in windows]).campaigns
+
+    assert one.difference is not None
+    assert pooled.difference is not None
+    assert abs(one.difference.mean) < 20 < 200 < pooled.difference.mean
+
+
 def _mean(found: list[Interval | None]) -> float:
     return sum(one.mean for one in found if one is not None) / len(found)
 
