@@ -293,6 +293,18 @@ def check_circles(campaigns: Mapping[str, Campaign], places: Mapping[str, Place]
             return
 
 
+def check_lineage(campaigns: Mapping[str, Campaign], places: Mapping[str, Place], problems: Problems) -> None:
+    """Note campaigns that grew from one another in a circle: none of them was there before the others."""
+    for name in sorted(campaigns):
+        line, ancestor = [name], campaigns[name].grew_from
+        while ancestor in campaigns and ancestor not in line:
+            line.append(ancestor)
+            ancestor = campaigns[ancestor].grew_from
+        if ancestor == name and len(line) > 1 and name == min(line):
+            said = f"'{name}' cannot grow from itself: {' -> '.join((*line, name))}"
+            problems.error(places[name], "E051", said)
+
+
 def window_of(record: Record) -> int | None:
     """Return how long a campaign is measured, None where it does not say so, 0 where it never is."""
     if record.texts("class") not in ((), ("marketing",)):

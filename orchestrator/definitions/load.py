@@ -11,7 +11,7 @@ from orchestrator.arbitration.campaign import Campaign
 from orchestrator.arbitration.policy import Policy
 from orchestrator.conditions import Condition
 from orchestrator.definitions import nodes
-from orchestrator.definitions.campaigns import CampaignBuilder, check_circles, window_of
+from orchestrator.definitions.campaigns import CampaignBuilder, check_circles, check_lineage, window_of
 from orchestrator.definitions.catalogue import CATALOGUE, Catalogue
 from orchestrator.definitions.content import asked_by_content
 from orchestrator.definitions.expressions import ANY, BOUGHT, Declared
@@ -218,7 +218,9 @@ class _Loader:
         builder = CampaignBuilder(features, segments, keys, windows, self.catalogue, self.problems)
         built = {name: builder.build(record) for name, record in records.items() if record is not None}
         found = {name: campaign for name, campaign in built.items() if campaign is not None}
-        check_circles(found, {name: self.places["campaign", name] for name in found}, self.problems)
+        places = {name: self.places["campaign", name] for name in found}
+        check_circles(found, places, self.problems)
+        check_lineage(found, places, self.problems)
         return found
 
     def _check_exempt(self, section: Record, campaigns: Mapping[str, Campaign]) -> None:

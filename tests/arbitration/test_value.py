@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -96,6 +97,27 @@ def test_none_is_final_until_something_changes() -> None:
     shop = shop_with(snapshot({"small@email": worth(-42), "large@email": worth(-7)}), until="3d 12:00")
 
     assert reasons(shop) == ["none_better", "closing: none_better"]
+
+
+def test_what_is_sent_is_as_frequent_as_the_records_say() -> None:
+    """Over many customers, each of whom is a draw of their own; none and what is tried by chance included."""
+    learned = snapshot(
+        {"small@email": worth(9, 5, -1, -1, 2, 3, -4, 8), "large@email": worth(5, 9, 4, -1, -2, -3, -5, 9)},
+        explore_bp=1_000,
+    )
+    shop = shop_with(learned, until="09:00")
+    for number in range(2_000):
+        name = f"c{number}"
+        shop.feed(profile("09:00", name), cart_add("09:00", cart=name, customer=name))
+    shop.advance(instant("10:00"))
+
+    chances: dict[str | None, float] = {"large": 0.9 * 3 / 8 + 0.05, "small": 0.9 * 3 / 8 + 0.05, None: 0.9 * 2 / 8}
+    counted = Counter(decision.campaign for decision in shop.decisions)
+    for decision in shop.decisions:
+        written: dict[str | None, float] = {one.campaign: one.propensity for one in decision.candidates}
+        assert {**written, None: decision.none_propensity} == pytest.approx(chances)
+    for chosen, chance in chances.items():
+        assert abs(counted[chosen] - 2_001 * chance) < 4 * (2_001 * chance * (1 - chance)) ** 0.5
 
 
 def test_what_would_have_to_change_is_what_they_are_worth() -> None:
