@@ -33,7 +33,7 @@ SPLIT, WINDOW, EVERY, SHIPPED = 243, 120, 30, 240
 """Days: the first of the test, two thirds into the year; what the spread is learned from; how often anew; and what the
 one that we ship is learned from, which is long because it has to serve for long."""
 
-POOLED = 3
+POOLED, MOST_REGULAR = 3, 10
 ENOUGH_GAPS, PULLED = 4, 5
 LEAST_GAIN, COVERED = 0.15, (0.78, 0.82)
 AT = 10
@@ -163,17 +163,17 @@ def outside(cases: Cases, tested: Marks, low: Numbers, high: Numbers) -> tuple[f
 
 
 def measure_repeats(cases: Cases, among: Marks) -> dict[str, float]:
-    """Return how many next gaps of the test are regular, by how many in a row were regular before them."""
+    """Return how many next gaps of the test are regular, by how many more were regular before than were not."""
     expected = expected_log(cases, typical_gaps(cases))
     regular = cases.observed & (np.abs(np.log(np.maximum(cases.until, 0.5)) - expected) <= np.log(2))
-    in_a_row = np.zeros(len(regular), dtype=np.int64)
+    counted = np.zeros(len(regular), dtype=np.int64)
     for place in np.flatnonzero(cases.gaps > 0).tolist():
-        in_a_row[place] = in_a_row[place - 1] + 1 if regular[place - 1] else 0
+        counted[place] = min(max(counted[place - 1] + (1 if regular[place - 1] else -1), 0), MOST_REGULAR)
     seen = among & cases.observed & (cases.day >= SPLIT) & (cases.gaps >= REPEATS)
-    enough = in_a_row >= REPEATS
+    enough = counted >= REPEATS
     return {
         "of these customers": float(enough[seen].mean()),
-        "next is regular, after three in a row": float(regular[seen & enough].mean()),
+        "next is regular, after three regular ones more than others": float(regular[seen & enough].mean()),
         "next is regular, of all others": float(regular[seen & ~enough].mean()),
     }
 

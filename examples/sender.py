@@ -459,7 +459,7 @@ def _now() -> int:
 def filling(trigger: Trigger) -> dict[str, Any]:
     """Return what a template is filled with: what the message is about, and those of its facts that are known."""
     facts = trigger.get("facts") or {}  # a sender with an older schema has none, and looks up what is `requested`
-    return {**trigger["content"], **{name: value for name, value in facts.items() if value not in (None, [])}}
+    return {**trigger["content"], **{name: value for name, value in facts.items() if value}}
 
 
 def outbox(ledger: Ledger) -> Send:

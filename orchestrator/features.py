@@ -353,7 +353,7 @@ class Bought(NamedTuple):
     """What is kept of the purchases of one key beside its gaps.
 
     `sku` leads the vote of the lines: each of it counts for it and each other against it, and at nought another leads.
-    `units` are those of the last trip; `regular` counts the last gaps in a row that were as expected.
+    `units` are those of the last trip; `regular` counts the gaps that were as expected, less those that were not.
     """
 
     sku: str
@@ -393,7 +393,8 @@ def _fold_trip(
     gap = seconds - last
     if gap >= _TRIP:
         log_gap = _log_gap(gap)
-        state[_REGULAR] = min(state[_REGULAR] + 1, _MOST_REGULAR) if _is_regular(state, log_gap, typical) else 0
+        regular = state[_REGULAR] + (1 if _is_regular(state, log_gap, typical) else -1)
+        state[_REGULAR] = min(max(regular, 0), _MOST_REGULAR)
         state[:_GAPS_AND_BEFORE] = gaps + 1, sum_log_gap + log_gap, seconds, margin, last
         state[_UNITS] = units
     elif gap >= 0:
@@ -409,7 +410,8 @@ def _fold_trip(
 
 _NOTHING_BOUGHT = ("", 0, 0, 0)
 _SKU, _LEADS_BY, _UNITS, _REGULAR = range(_GAPS_AND_BEFORE, _GAPS_AND_BEFORE + 4)
-_MOST_REGULAR = 100
+_MOST_REGULAR = 10
+"""Regular gaps that count at most, so that the end of a habit is noticed after as many."""
 
 
 def _vote(state: list[Any], lines: Iterable[Mapping[str, Any]]) -> int:

@@ -22,13 +22,14 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import fastavro
+import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from orchestrator.events import HOUR
-from orchestrator.records import Trigger, to_record
+from orchestrator.records import CartLine, Facts, Trigger, to_record
 from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.embedded_broker import EmbeddedBroker
 from orchestrator.runtime.outbox import cloud_event
@@ -276,6 +277,19 @@ def test_a_ledger_that_stays_locked_ends_the_sender(tmp_path: Path, monkeypatch:
     with pytest.raises(sqlite3.OperationalError, match="locked"):
         example.Ledger(tmp_path / "ledger.db")
     other.close()
+
+
+def test_a_template_is_filled_with_what_is_known() -> None:
+    """What the message is about, and its facts; not what is null or empty, nor with a schema that has none."""
+    facts = Facts(cart_lines=(CartLine("LAMP", 2, 4_000, "Lamp"),), next_quantity=3)
+    written = to_record(msgspec.structs.replace(trigger("a"), content={"cart_id": "c1"}, facts=facts))
+
+    known = json.loads(json.dumps(example.filling(written)))
+    written.pop("facts")
+
+    line = {"sku": "LAMP", "quantity": 2, "price": 4_000, "name": "Lamp"}
+    assert known == {"cart_id": "c1", "cart_lines": [line], "next_quantity": 3}
+    assert example.filling(written) == {"cart_id": "c1"}
 
 
 def test_the_outbox_holds_a_message_once(desk: Desk) -> None:

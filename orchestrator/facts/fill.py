@@ -20,7 +20,7 @@ MOST = 5
 """Products that a list names at most."""
 
 REPEATS = 3
-"""Regular repeats in a row from which a subscription is proposed."""
+"""Regular repeats, less the irregular ones, from which a subscription is proposed."""
 
 _DAY_MINUTES = 1440 * 60_000
 

@@ -190,7 +190,7 @@ class TestWhatIsDue:
 
     @pytest.mark.parametrize("days", [(0, 28, 56), (0, 28, 56, 60, 88)], ids=["two repeats", "one irregular"])
     def test_no_subscription_before(self, days: tuple[int, ...]) -> None:
-        """Two repeats are no habit, and an irregular one begins the count anew."""
+        """Two repeats are no habit, and an irregular one takes one of them back."""
         one = shop(compiled(asking(REORDER, "subscription"), moments=[REPLENISHMENT]))
         for day in days:
             one.feed(hair(f"{day}d 09:00"))
