@@ -28,6 +28,7 @@ def markdown(
     lines += _table("Messages", ("campaign", "messages", "", "customers", "gained", "lost"), _messages(impact))
     lines += _table("Who may be reached", ("moment", "campaign", "customers", "gained", "lost"), _eligible(impact))
     lines += _table("Moments that are answered differently", ("before", "after", "moments"), _moves(impact))
+    lines += _table("Split and replaced", ("campaign", "grew from", "what becomes of that"), _grown(old, new))
     lines += _table("Inside now", ("campaign", "customers in its window", "what happens"), _inside(impact, old, new))
     if warnings:
         lines += ["", "**New warnings**", "", *(f"- {warning}" for warning in warnings)]
@@ -68,6 +69,7 @@ def figures(
             for kind in ("features", "segments", "moments", "campaigns")
         }
         | {"policy": "same" if old.policy == new.policy else "changed"},
+        "grew_from": {campaign: parent for campaign, parent, _ in _grown(old, new)},
         "warnings": list(warnings),
     }
 
@@ -107,6 +109,17 @@ def _eligible(impact: Impact) -> list[tuple[str, ...]]:
 def _moves(impact: Impact) -> list[tuple[str, ...]]:
     ordered = sorted(impact.moves.items(), key=lambda one: (-one[1], one[0]))
     return [(was or "nobody", now or "nobody", f"{count:,}") for (was, now), count in ordered]
+
+
+def _grown(old: Definitions, new: Definitions) -> list[tuple[str, str, str]]:
+    """Return the campaigns that the change lets grow from another, and what becomes of that one."""
+    differs = changed(old.campaigns, new.campaigns)
+    said = {"changed": "goes on, changed", "gone": "is replaced"}
+    return [
+        (name, campaign.grew_from, said.get(differs.get(campaign.grew_from, ""), "goes on as it was"))
+        for name, campaign in sorted(new.campaigns.items())
+        if campaign.grew_from and (name not in old.campaigns or old.campaigns[name].grew_from != campaign.grew_from)
+    ]
 
 
 def _inside(impact: Impact, old: Definitions, new: Definitions) -> list[tuple[str, ...]]:

@@ -23,6 +23,11 @@ WHOLE = 10_000
 
 Features = Mapping[str, float | str]
 
+_READ = (
+    "outcome_id", "revision", "void", "interrupted", "decision_id", "customer_id", "campaign", "arm", "control_bp",
+    "margin", "cost", "earned_before", "window_until",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Windows:
@@ -61,6 +66,11 @@ class Windows:
 def features_of(decisions: Iterable[Mapping[str, Any]]) -> dict[str, Features]:
     """Return what was known of the customer at each decision that took the slot, by decision."""
     return {one["decision_id"]: one["features"] for one in decisions if one.get("features")}
+
+
+def slim(outcome: Outcome) -> Outcome:
+    """Return what is read of an outcome: there may be millions, and each says much more."""
+    return {name: outcome[name] for name in _READ if name in outcome}
 
 
 def windows_of(

@@ -193,6 +193,7 @@ def test_proposed_split_is_merged(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert "1 passed, 0 failed" in tested.output  # whoever has no rhythm yet counts as one who orders rarely
     plan = json.loads(planned.output)
     assert plan["definitions"]["campaigns"] == {"cart_rescue": "changed", "cart_rescue_others": "new"}
+    assert plan["grew_from"] == {"cart_rescue_others": "cart_rescue"}
     kept, others = plan["messages"]["cart_rescue"], plan["messages"]["cart_rescue_others"]
     assert others["old"] == 0
     assert kept["old"] - kept["new"] == pytest.approx(others["new"], rel=0.1)
