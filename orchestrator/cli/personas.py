@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from orchestrator.backtest.result import read_records
 from orchestrator.cli.reading import as_json as json_option
-from orchestrator.cli.reading import brokers, open_topics, progress_bars
+from orchestrator.cli.reading import brokers, emitted
 from orchestrator.cli.recorded import settings_of
 from orchestrator.cli.test import tested
 from orchestrator.definitions.amend import unified_diff
@@ -24,7 +23,7 @@ from orchestrator.definitions.load import load
 from orchestrator.definitions.persona_patch import Proposal, propose
 from orchestrator.definitions.values import basis_points, minor_units
 from orchestrator.learning.personas import Found, Limits, find
-from orchestrator.learning.windows import features_of, windows_of
+from orchestrator.learning.windows import features_of, slim, windows_of
 from orchestrator.program import Definitions
 from orchestrator.report.personas import as_dict, table
 from orchestrator.runtime.compose import topics_of
@@ -32,7 +31,6 @@ from orchestrator.runtime.definitions_folder import load_folder, read_directory
 from orchestrator.runtime.errors import FINDINGS, USAGE, OperatorError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-Records = Iterable[dict[str, Any]]
 
 definitions_folder = click.option(
     "--definitions",
@@ -175,7 +173,8 @@ def _answer(
         raise OperatorError(f"--difference '{difference}' is not an amount, write it like 0.50", exit_code=USAGE)
     catalogue = topics_of(settings_of(folder)).catalogue
     definitions = load_folder(folder, catalogue)
-    features, outcomes = _of_topics(bootstrap_servers) if records is None else _of_folder(records)
+    read = emitted(records, bootstrap_servers)
+    features, outcomes = features_of(read("decisions")), [slim(one) for one in read("outcomes")]
     if not outcomes:
         raise OperatorError("no measurement window has closed yet, so there is nothing to search")
     if not features:
@@ -186,25 +185,6 @@ def _answer(
     units = {name: feature.unit for name, feature in definitions.features.items()}
     found = find(windows_of(outcomes, features, net=not before_cost), units, Limits(rate / 10_000, least))
     return _Answer(found, max(one["window_until"] for one in outcomes), definitions, catalogue)
-
-
-def _of_folder(folder: Path) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
-    for kind in ("decisions", "outcomes"):
-        if not (folder / f"{kind}.avro").exists():
-            raise OperatorError(
-                f"--records: {folder} has no {kind}.avro; name what backtest --out wrote", exit_code=USAGE
-            )
-    return features_of(read_records(folder, "decisions")), list(read_records(folder, "outcomes"))
-
-
-def _of_topics(bootstrap_servers: str | None) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
-    _, topics, reader = open_topics(bootstrap_servers)
-    with progress_bars() as progress_of:
-        decided, measured = (
-            (record for record, _ in reader.read(topic, progress=progress_of(topic.name)))
-            for topic in (topics.decisions, topics.outcomes)
-        )
-        return features_of(decided), list(measured)
 
 
 def _by_patch_path(texts: Mapping[str, str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from orchestrator.backtest.fitting import Unfit, fitting
 from orchestrator.backtest.formats import SUFFIXES, rows
+from orchestrator.cli.evaluate import evaluate_
 from orchestrator.cli.reading import as_json as json_option
 from orchestrator.cli.reading import brokers, open_topics, progress_bars
 from orchestrator.cli.recorded import definitions_of, instant, settings_of
@@ -40,6 +41,9 @@ leaf_option = click.option("--leaf", metavar="LEAF", help="One leaf only, such a
 @click.group(epilog="Example: orchestrator policy show")
 def policy() -> None:
     """Show what each campaign was found to be worth, prove it from the outcomes, or compute it offline."""
+
+
+policy.add_command(evaluate_)
 
 
 @policy.command(epilog="Example: orchestrator policy show --leaf value_tier=high")

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,20 @@ def kept_records(folder: Path, kind: str) -> Iterable[dict[str, Any]]:
     if not (folder / f"{kind}.avro").exists():
         raise OperatorError(f"--records: {folder} has no {kind}.avro; name what backtest --out wrote", exit_code=USAGE)
     return read_records(folder, kind)
+
+
+def emitted(records: Path | None, bootstrap_servers: str | None) -> Callable[[str], Iterable[dict[str, Any]]]:
+    """Return what reads `decisions` or `outcomes`: what a back-test wrote into a folder, or else their topics."""
+    if records is not None:
+        return partial(kept_records, records)
+    _, topics, reader = open_topics(bootstrap_servers)
+
+    def read(kind: str) -> Iterator[dict[str, Any]]:
+        topic = topics.decisions if kind == "decisions" else topics.outcomes
+        with progress_bars() as progress_of:
+            yield from (record for record, _ in reader.read(topic, progress=progress_of(topic.name)))
+
+    return read
 
 
 @contextmanager
