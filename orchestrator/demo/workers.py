@@ -65,6 +65,11 @@ class WorkerProcess:
         self.stop()
 
     @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         """The exit code, None while it runs."""
         return self._process.poll()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from orchestrator.runtime.erasures import ERASURE_KEY, Erasure, unpack_erasures
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.partition import SCAN_ROWS
 from orchestrator.runtime.state_store import Batch, Meta, Stored, pack
-from tests.builders import ANA, TOPICS, instant
+from tests.builders import ANA, TOPICS, instant, program
 from tests.runtime.messages import (
     CLICKSTREAM,
     PROFILES,
@@ -159,6 +160,20 @@ def test_an_idle_step_of_a_live_worker_keeps_nothing(tmp_path: Path) -> None:
 
     assert bench.partition.has_changes
     assert [barrier["time"] for barrier in bench.sent.values("clock")] == [instant("09:00")]
+    bench.partition.close()
+
+
+def test_where_something_is_learned_an_idle_partition_tells_once_a_minute_how_far_it_is(tmp_path: Path) -> None:
+    """What is learned as of an instant waits for all partitions to have come to it."""
+    running = program()
+    by_value = replace(running.definitions, policy=replace(running.policy, method="expected_value"))
+    bench = Bench(tmp_path / "0", live=True, running=Program(by_value, running.definitions.topics))
+    bench.step("09:00", [to(ANA, PROFILES, profile())])
+    for minutes in range(1, 8):
+        bench.step(instant("09:00") + minutes * MINUTE // 2, [])
+
+    told = [barrier["time"] - instant("09:00") for barrier in bench.sent.values("clock")]
+    assert told == [0, MINUTE, 2 * MINUTE, 3 * MINUTE]
     bench.partition.close()
 
 
