@@ -49,7 +49,8 @@ class Files:
     """Barriers that follow from the records wait for nobody, so nothing is judged later than due."""
 
     @cached_property
-    def _topics(self) -> Topics:
+    def topics(self) -> Topics:
+        """The declared topics, without a prefix."""
         return load_topics(self.settings.topics, self.settings.schemas).with_partitions(self.settings.partitions)
 
     @cached_property
@@ -57,9 +58,9 @@ class Files:
         return FileRegistry(self.settings.schemas)
 
     @cached_property
-    def _found(self) -> dict[str, list[Path]]:
+    def found(self) -> dict[str, list[Path]]:
         """The files of each topic, in order of their names."""
-        names = [topic.name for topic in (self._topics.profiles, *self._topics.inputs, *self._topics.references)]
+        names = [topic.name for topic in (self.topics.profiles, *self.topics.inputs, *self.topics.references)]
         paths = [self.path] if self.path.is_file() else sorted(self.path.rglob("*"))
         found: defaultdict[str, list[Path]] = defaultdict(list)
         for path in paths:
@@ -75,7 +76,7 @@ class Files:
                     details=[f"topics: {', '.join(names)}"],
                 )
             found[topic].append(path)
-        if not any(topic.name in found for topic in self._topics.inputs):
+        if not any(topic.name in found for topic in self.topics.inputs):
             raise OperatorError(
                 f"no events: '{self.path}' has no file of an input topic, such as clickstream.avro, purchases.jsonl or "
                 "customer-profiles.parquet",
@@ -86,8 +87,8 @@ class Files:
     @cached_property
     def _portions(self) -> list[tuple[Topic, int, Path, int, int]]:
         portions = []
-        for topic in (self._topics.profiles, *self._topics.inputs):
-            for number, path in enumerate(self._found.get(topic.name, ())):
+        for topic in (self.topics.profiles, *self.topics.inputs):
+            for number, path in enumerate(self.found.get(topic.name, ())):
                 parts = 1 if path.stat().st_size <= _SMALL else _PARTS
                 portions += [(topic, number, path, part, parts) for part in range(parts)]
         return portions
@@ -96,7 +97,7 @@ class Files:
     def _intake(self) -> Intake:
         settings = self.settings
         return Intake(
-            self._topics,
+            self.topics,
             Codec(self._registry),
             max_record_bytes=settings.max_record_bytes,
             max_skew=settings.max_skew_ms,
@@ -109,12 +110,12 @@ class Files:
     @property
     def partitions(self) -> int:
         """How many partitions the customers are divided among."""
-        return self._topics.partitions
+        return self.topics.partitions
 
     @property
     def is_small(self) -> bool:
         """Whether one process is done before others would have started."""
-        return sum(path.stat().st_size for paths in self._found.values() for path in paths) <= _SMALL
+        return sum(path.stat().st_size for paths in self.found.values() for path in paths) <= _SMALL
 
     @property
     def readers(self) -> int:
@@ -126,7 +127,7 @@ class Files:
         topic, number, path, part, parts = self._portions[reader]
         schema = with_arrival(self._registry.named(topic.schema or ""))
         steps = EvenSteps(self.every)
-        intake, mapping, partitions = self._intake, topic.events, self._topics.partitions
+        intake, mapping, partitions = self._intake, topic.events, self.topics.partitions
         time_field = "updated_at" if mapping is None else mapping.time
         start = number * _PER_FILE
         owner = "customer_id" if mapping is None else mapping.customer
@@ -160,11 +161,11 @@ class Files:
     def products(self) -> Reference:
         """Return the products and the snapshots of the folder; none where it has no file of them."""
         reference = Reference()
-        for topic in self._topics.references:
+        for topic in self.topics.references:
             if topic.schema not in REFERENCE_SCHEMAS:
                 continue
             schema = with_arrival(self._registry.named(topic.schema))
-            for path in self._found.get(topic.name, ()):
+            for path in self.found.get(topic.name, ()):
                 for _, record in rows(path, schema, fitting(schema), 0, 1):
                     if isinstance(record, Unfit):
                         raise OperatorError(f"'{path}' has a row that is no {topic.schema}: {record}", exit_code=USAGE)
@@ -177,11 +178,11 @@ class Files:
         steps = EvenSteps(self.every, seen.first_step or 0, self.until)
         if self.until == FOREVER:
             steps = replace(steps, until=steps.time(seen.last_step or 0))
-        return dict.fromkeys(range(self._topics.partitions), steps)
+        return dict.fromkeys(range(self.topics.partitions), steps)
 
     def said(self) -> dict[str, Any]:
         """Return where the events come from, for the result."""
-        names = {topic: [path.name for path in paths] for topic, paths in sorted(self._found.items())}
+        names = {topic: [path.name for path in paths] for topic, paths in sorted(self.found.items())}
         return {"files": names, "barriers": f"every {self.every // 1_000} s of the records' own time"}
 
 

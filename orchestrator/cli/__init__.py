@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "orchestrator.cli.dead_letters:dead_letters",
         "List, show and redrive records that could not be used.",
     ),
+    "replay": ("orchestrator.cli.replay:replay", "Write recorded events and their barriers into the topics."),
     "rebuild": ("orchestrator.cli.rebuild:rebuild", "Write the changelog anew after it was lost with every store."),
     "backfill": ("orchestrator.cli.backfill:backfill", "Fold history, silently, into features that are new."),
     "topics": ("orchestrator.cli.topics:topics", "Compare, create and verify the topics of topics.yaml."),

@@ -35,6 +35,11 @@ WHY_LINES = 16
 @click.option("--days", type=click.IntRange(1, 366), help="Only so many days of the year.")
 @click.option("--partitions", type=click.IntRange(1, 64), default=4, help="Partitions of the customer topics.")
 @click.option("--engines", type=click.IntRange(1, 8), default=1, help="Engine processes.")
+@click.option(
+    "--learn-every",
+    metavar="TIME",
+    help="Learn what campaigns are worth as often, such as 7d, where the definitions choose by expected value.",
+)
 @click.option("--keep", is_flag=True, help="Leave the broker running at the end, to ask it why; Ctrl-C ends it.")
 @click.option("--only-replay", is_flag=True, help="Only fill the environment's topics, for workers that run already.")
 @click.option(
@@ -50,6 +55,7 @@ def demo(
     days: int | None,
     partitions: int,
     engines: int,
+    learn_every: str | None,
     keep: bool,
     only_replay: bool,
     export: Path | None,
@@ -71,7 +77,7 @@ def demo(
         return
     folder = definitions or _shipped_pack()
     servers = os.environ.get("ORCHESTRATOR_BOOTSTRAP_SERVERS")
-    config = DemoConfig(out, folder, seed, households, days, partitions, engines, servers)
+    config = DemoConfig(out, folder, seed, households, days, partitions, engines, servers, learn_every)
 
     def after(environment: Mapping[str, str], reader: RecordReader, topics: Topics, data: ReportData) -> None:
         _tell_why(console, reader, topics, data, folder)

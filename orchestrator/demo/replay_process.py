@@ -13,9 +13,10 @@ from orchestrator.demo.replayer import Arrival, Replayer
 from orchestrator.demo.truth import Truth
 from orchestrator.demo.world import World
 from orchestrator.events import DAY, HOUR
-from orchestrator.runtime.compose import codec_of, topics_of
+from orchestrator.runtime.compose import build_learner, codec_of, topics_of
 from orchestrator.runtime.connection import client_config
 from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.learner import Learned
 from orchestrator.runtime.partitioner import partition_of
 from orchestrator.runtime.settings import Settings
 
@@ -71,11 +72,28 @@ class ReplayProcess:
 
 
 def replay(
-    settings: Settings, seed: int, households: int | None, days: int | None, tell: Callable[[Replayed], None]
+    settings: Settings,
+    seed: int,
+    households: int | None,
+    days: int | None,
+    tell: Callable[[Replayed], None],
+    *,
+    learns: bool = False,
 ) -> Replayed:
-    """Replay a world into the topics of the settings, tell now and then how far it is, and return how it ended."""
+    """Replay a world into the topics of the settings, tell now and then how far it is, and return how it ended.
+
+    Where something is learned (ORCHESTRATOR_LEARN_EVERY) it waits for that; with `learns` it does it itself.
+    """
     world = World(seed, households=households, days=days)
-    replayer = Replayer(client_config(settings), topics_of(settings), codec_of(settings), barrier_every=BARRIER_EVERY)
+    every = settings.learn_every_ms
+    replayer = Replayer(
+        client_config(settings),
+        topics_of(settings),
+        codec_of(settings),
+        barrier_every=BARRIER_EVERY,
+        learn_every=every,
+        learner=build_learner(settings, Learned()) if learns and every is not None else None,
+    )
     stream = _Planting(world.stream(), replayer)
     told = 0
 
@@ -92,7 +110,7 @@ def replay(
 
 def _replay(sender: Connection, settings: Settings, seed: int, households: int | None, days: int | None) -> None:
     try:
-        sender.send(replay(settings, seed, households, days, sender.send))
+        sender.send(replay(settings, seed, households, days, sender.send, learns=True))
     except OperatorError as error:
         sender.send(str(error))
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -10,6 +11,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.clock import steady_ms
 from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.learner import Learner, Waiting
 from orchestrator.runtime.partitioner import partition_of
 from orchestrator.runtime.policy_log import policy_topic
 from orchestrator.runtime.topic import Topics
@@ -37,11 +39,14 @@ class PolicyWatch:
         for message in self._log.catch_up():
             self._take(message)
 
-    def wait(self, as_of: int) -> None:
+    def wait(self, as_of: int, learner: Learner | None) -> None:
         """Wait for the snapshot as of an instant, or raise an OperatorError when none comes."""
         deadline = steady_ms() + LEARNS_SECONDS * 1000
         while self.as_of < as_of:
-            for message in self._log.poll(0.1):
+            if learner is not None:
+                with suppress(Waiting):  # for engines that have not told yet how far they are
+                    learner.turn(0.02)
+            for message in self._log.poll(0.02):
                 self._take(message)
             if steady_ms() > deadline:
                 raise OperatorError(
@@ -66,7 +71,7 @@ class PolicyWatch:
 
 
 class Replayer:
-    """Produces records in arrival order, and after every `barrier_every` of their time a barrier in each partition.
+    """Produces records in arrival order, and at every multiple of `barrier_every` of their time a barrier everywhere.
 
     A barrier at T names the offsets after everything that had arrived by T. Offsets are counted, not asked for, so
     nothing has to be flushed: the replayer must be the only one that writes to these topics.
@@ -84,7 +89,9 @@ class Replayer:
         *,
         barrier_every: int,
         learn_every: int | None = None,
+        learner: Learner | None = None,
     ) -> None:
+        """Replay with barriers so far apart; `learner` takes its turns while one waits, None where control learns."""
         self._topics = {topics.plain_name(topic.name): topic for topic in topics}
         self.partitions = topics.partitions
         self._inputs = [topic.name for topic in (topics.profiles, *topics.inputs)]
@@ -98,6 +105,7 @@ class Replayer:
             for partition, span in topic_spans(client_config, name).items():
                 self._ends[name, partition] = span.end
         self._learn_every = learn_every
+        self._learner = learner
         self._policy = None if learn_every is None else PolicyWatch(client_config, topics, codec)
         self._failure: KafkaError | None = None
         self._producer = Producer(
@@ -114,28 +122,39 @@ class Replayer:
             }
         )
         self.records = 0
+        self.reached = 0
+        """The instant of the last barrier."""
 
     def replay(
-        self, arrivals: Iterable[Arrival], until: int, progress: Callable[[int, int], None] | None = None
+        self,
+        arrivals: Iterable[Arrival],
+        until: int | Callable[[], int],
+        progress: Callable[[int, int], None] | None = None,
     ) -> int:
         """Produce everything, then a last barrier at `until`; return how many records were sent.
+
+        Where the end follows from the last arrival, `until` is asked for after it, and time goes on to it in steps.
 
         `progress` is told records and instant at every barrier.
         """
         next_barrier: int | None = None
         for at, topic, key, record in arrivals:
             if next_barrier is None:
-                next_barrier = at
+                next_barrier = -(-at // self._barrier_every) * self._barrier_every
             while at > next_barrier:
                 self.barrier(next_barrier)
                 if progress is not None:
                     progress(self.records, next_barrier)
                 next_barrier += self._barrier_every
             self.send(topic, key, self.encode(topic, record))
-        self.barrier(until)
+        end = until if isinstance(until, int) else until()
+        while next_barrier is not None and not isinstance(until, int) and next_barrier < end:
+            self.barrier(next_barrier)
+            next_barrier += self._barrier_every
+        self.barrier(end)
         self.finish()
         if progress is not None:
-            progress(self.records, until)
+            progress(self.records, end)
         return self.records
 
     def encode(self, topic: str, record: dict[str, Any]) -> bytes:
@@ -155,6 +174,7 @@ class Replayer:
 
     def barrier(self, time: int) -> None:
         """Produce a barrier in every partition: the clock may come to `time` after what was sent so far."""
+        self.reached = time
         shared = {name: self._ends[name, 0] for name in self._references}
         for number in range(self.partitions):
             ends = {name: self._ends[name, number] for name in self._inputs} | shared
@@ -170,7 +190,7 @@ class Replayer:
         """Wait for the snapshot as of an instant; the barriers to come ask engines to have read it."""
         if as_of > policy.as_of:
             self.finish()
-            policy.wait(as_of)
+            policy.wait(as_of, self._learner)
         self._ends[policy.topic, 0] = policy.end
 
     def finish(self) -> None:
@@ -179,6 +199,11 @@ class Replayer:
             raise OperatorError("the broker did not take all records within 120 s: is it well?")
         if self._failure is not None:
             raise OperatorError(f"a record could not be delivered ({self._failure.str()}): replay into new topics")
+
+    def close(self) -> None:
+        """Leave the brokers."""
+        if self._policy is not None:
+            self._policy.close()
 
     def _produce(self, topic: str, partition: int, key: bytes, value: bytes | None) -> None:
         while True:

@@ -24,8 +24,10 @@ from orchestrator.report.summary import summary
 from orchestrator.runtime.auditor import audit_topics
 from orchestrator.runtime.compose import topics_of
 from orchestrator.runtime.connection import connect
+from orchestrator.runtime.definitions_folder import load_folder
 from orchestrator.runtime.embedded_broker import EmbeddedBroker
-from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.errors import USAGE, OperatorError
+from orchestrator.runtime.policy_log import read_versions
 from orchestrator.runtime.record_reader import RecordReader
 from orchestrator.runtime.settings import load as load_settings
 from orchestrator.runtime.state_store import StateStore
@@ -47,6 +49,7 @@ class DemoConfig:
     partitions: int = 4
     engines: int = 1
     bootstrap_servers: str | None = None
+    learn_every: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,12 @@ def run_demo(config: DemoConfig, console: Console, after: AfterRun) -> DemoResul
         environment = _environment(config, servers, folder)
         settings = load_settings(environment)
         topics = topics_of(settings)
+        if config.learn_every is not None and not load_folder(config.definitions, topics.catalogue).policy.learns:
+            raise OperatorError(
+                f"the definitions in '{config.definitions}' choose by priority, so there is nothing to learn: write "
+                "`choose: { method: expected_value }` into their policy, or leave --learn-every out",
+                exit_code=USAGE,
+            )
         apply(connect(settings), topics)
         reader = RecordReader.open(settings)
         if any(len(span) for span in reader.spans(topics.decisions).values()):
@@ -103,6 +112,8 @@ def run_demo(config: DemoConfig, console: Console, after: AfterRun) -> DemoResul
                 raise OperatorError(f"an engine ended with exit code {code}", details=engine.last_words)
         console.print("reading what was decided ...", highlight=False)
         figures = _figures(snapshots, replayed, time.monotonic() - started, folder)
+        if config.learn_every is not None:
+            figures["policy_snapshots"] = len(read_versions(settings, topics))
         report = audit_topics(reader, topics)
         data = ReportData.fold(
             (record for record, _ in reader.read(topics.decisions)),
@@ -134,6 +145,7 @@ def _environment(config: DemoConfig, servers: str, folder: Path) -> dict[str, st
         "ORCHESTRATOR_STATE_DIR": str(folder / "state"),
         "ORCHESTRATOR_SESSION_TIMEOUT": "6s",  # the embedded broker lets a group start after half of it
         "ORCHESTRATOR_LOG_LEVEL": "warning",
+        "ORCHESTRATOR_LEARN_EVERY": config.learn_every or "never",
     }
 
 

@@ -168,10 +168,11 @@ def build_backfill(settings: Settings) -> Backfill:
     return Backfill(*_looked_up(settings), group=settings.group)
 
 
-def build_learner(settings: Settings, learned: Learned) -> Learner:
-    """Return what learns for the group of the settings, with its transactional id taken."""
+def build_learner(settings: Settings, learned: Learned, *, every: int | None = None) -> Learner:
+    """Return what learns for the group of the settings, as often as they say or as told, its transactional id taken."""
     topics = topics_of(settings)
-    if settings.definitions is None or settings.learn_every_ms is None:
+    every = every or settings.learn_every_ms
+    if settings.definitions is None or every is None:
         raise OperatorError("nothing is learned: set ORCHESTRATOR_DEFINITIONS and ORCHESTRATOR_LEARN_EVERY")
     if settings.definitions == PUBLISHED:
         definitions: FixedDefinitions | PublishedDefinitions = PublishedDefinitions(topics)
@@ -179,7 +180,7 @@ def build_learner(settings: Settings, learned: Learned) -> Learner:
         definitions = FixedDefinitions(load_folder(settings.definitions, topics.catalogue))
     config = LearnerConfig(
         transactional_id=f"{settings.group}.learner",
-        every=settings.learn_every_ms,
+        every=every,
         retention=settings.policy_retention_ms,
         group=None if settings.barriers == "live" else settings.group,
     )

@@ -233,6 +233,28 @@ def test_what_was_learned_is_read_from_files_and_topics_as_a_worker_reads_it(
     assert shown["version"] == snapshots[-1].version
 
 
+def test_a_replay_refuses_what_would_not_be_a_replay(embedded: EmbeddedBroker, tmp_path: Path) -> None:
+    """A live clock, files that are not in order, no length of time, and topics that are not there."""
+    written = write(made(10, days=10), tmp_path / "history", ".jsonl")
+    lines = (written / "purchases.jsonl").read_text().splitlines()
+    stream = Stream(embedded.bootstrap, tmp_path, partitions=2)
+    told = []
+    for more, environment, events in (
+        ((), {"ORCHESTRATOR_BARRIERS": "live"}, lines),
+        ((), {}, lines[::-1]),
+        (("--learn-every", "0s"), {}, lines),
+        ((), {"ORCHESTRATOR_TOPIC_PREFIX": "nowhere-"}, lines),
+    ):
+        (written / "purchases.jsonl").write_text("\n".join(events))
+        arguments = ["replay", "--events", str(written), *more]
+        ended = CliRunner().invoke(main, arguments, env={**stream.environment, **environment})
+        told.append((ended.exit_code, ended.output))
+
+    assert [code for code, _ in told] == [2, 2, 2, 1]
+    wanted = ["ORCHESTRATOR_BARRIERS=replay", "sort it by arrived_at", "no time at all", "is missing"]
+    assert [text for text, (_, output) in zip(wanted, told, strict=True) if text not in output] == []
+
+
 def run(stream: Stream, *arguments: str) -> str:
     """Return what a command printed that reads a stream's topics."""
     ended = CliRunner().invoke(main, arguments, env=stream.environment)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ from orchestrator.runtime.settings import load
 from orchestrator.runtime.topic_admin import apply
 
 pytestmark = pytest.mark.broker
+
+RETAIL = Path(__file__).resolve().parents[2] / "deploy" / "definitions" / "retail"
 
 SMALL = ("--households", "60", "--days", "60")
 
@@ -63,6 +66,25 @@ def test_a_small_demo_ends_clean_and_leaves_nothing_behind(tmp_path: Path) -> No
     assert figures(tmp_path)["audit"]["clean"] is True
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path) not in left
+
+
+def test_a_demo_that_learns_publishes_a_snapshot_a_week_and_ends_clean(tmp_path: Path) -> None:
+    """The same replay, which waits for what is learned of the weeks before; of nothing to learn it says so."""
+    pack = tmp_path / "pack"
+    shutil.copytree(RETAIL, pack)
+    policy = pack / "policy.yaml"
+    by_value = policy.read_text().replace("method: priority", "method: expected_value")
+    policy.write_text(by_value)
+
+    result = run(tmp_path, *SMALL, "--definitions", str(pack), "--learn-every", "7d")
+    refused = run(tmp_path / "refused", *SMALL, "--definitions", str(RETAIL), "--learn-every", "7d")
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert figures(tmp_path)["audit"]["clean"] is True
+    assert figures(tmp_path)["figures"]["policy_snapshots"] in (9, 10)
+    if "method: expected_value" not in (RETAIL / "policy.yaml").read_text():
+        assert refused.returncode == 2
+        assert "nothing to learn" in refused.stderr
 
 
 def test_the_replay_alone_fills_topics_that_are_there(embedded: EmbeddedBroker) -> None:

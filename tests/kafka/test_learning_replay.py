@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import time
@@ -13,15 +14,22 @@ from random import Random
 
 import pytest
 
+from orchestrator.backtest.topics import TopicRange
 from orchestrator.demo.replayer import Arrival
+from orchestrator.demo.workers import WorkerProcess
 from orchestrator.demo.world import World
 from orchestrator.events import DAY, HOUR
-from orchestrator.runtime.policy_log import policy_topic
+from orchestrator.runtime.definitions_folder import load_folder
+from orchestrator.runtime.policy_log import policy_topic, read_versions
 from orchestrator.runtime.topic_reader import read_topic
+from tests.backtest.made import BEGIN, made, write
+from tests.backtest.test_three_ways import back_tested, by_value, decided_by_a_worker
+from tests.backtest.test_three_ways import run as told_by
 from tests.deploy.workers import Worker as Control
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.workers import RETAIL, Outputs, Run, differences
 from tests.measured import MEASURED
+from tests.runtime.streams import Stream
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
@@ -142,3 +150,29 @@ def test_killing_control_changes_nothing(stage: Stage, once: tuple[Outputs, Snap
 
     assert differences(outputs, once[0]) == ""
     assert snapshots == once[1]
+
+
+def test_a_replay_by_command_learns_and_back_tests_agree_with_it(kafka: KafkaBroker, tmp_path: Path) -> None:
+    """Files go into the topics while an engine decides; it waits for each snapshot, and every snapshot counts."""
+    history, until = made(40, days=12), BEGIN + 13 * DAY
+    folder = by_value(tmp_path / "pack", RETAIL)
+    stream = Stream(kafka.bootstrap, tmp_path, partitions=2, DEFINITIONS=str(folder), SESSION_TIMEOUT="2s")
+    written = write(history, tmp_path / "history", ".jsonl")
+    with (written / "clickstream.jsonl").open("a") as file:
+        file.write('{"event": "page.viewed"}\n')
+
+    with WorkerProcess("engine", stream.environment, tmp_path / "first.log"):
+        told = told_by(
+            stream, "replay", "--events", str(written), "--to", "2017-03-13", "--learn-every", "2d", "--json"
+        )
+    worker = decided_by_a_worker(stream, tmp_path, until)
+    from_topics = back_tested(stream, TopicRange.open(stream.settings), load_folder(folder), tmp_path / "topics")
+
+    versions = read_versions(stream.settings, stream.topics)
+    assert json.loads(told) == {"records": sum(map(len, history.values())), "left_out": 1, "until": until}
+    assert len(versions) == 7
+    assert {one["policy_version"] for one in stream.read(lambda topics: topics.outcomes)} >= {
+        next(iter(records.values()))["version"] for records in versions[:4]
+    }
+    assert from_topics == worker
+    assert "byte for byte" in told_by(stream, "policy", "verify", str(folder))

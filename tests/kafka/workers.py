@@ -127,7 +127,10 @@ class Run:
     ) -> int:
         """Fill the inputs and the clock, waiting for what is to be learned; return how many records there are."""
         replayer = Replayer(self.client, self.topics, self.codec, barrier_every=barrier_every, learn_every=learn_every)
-        return replayer.replay(arrivals, until)
+        try:
+            return replayer.replay(arrivals, until)
+        finally:
+            replayer.close()
 
     def decided(self) -> int:
         """Return how many records of the clock topic the group has committed, over all partitions."""
