@@ -133,6 +133,13 @@ def _whole(
     settings = settings_of(folder, live=events is None, bootstrap_servers=bootstrap_servers)
     with bars() as told:
         ledger = ledger_of(history_of(settings, events), policy, told)
+    if ledger.last < began:
+        raise OperatorError(
+            "no order since the program began: --events must hold what happened while the campaigns ran"
+            if since is None
+            else f"no order since --since {since}: name an instant while the campaigns ran",
+            exit_code=USAGE,
+        )
     fill(ledger, outcomes, net=net)
     return whole_program(ledger, policy, began, ledger.last + 1)
 

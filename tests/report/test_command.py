@@ -56,10 +56,14 @@ def test_a_folder_that_is_no_backtest(tmp_path: Path) -> None:
     assert "has no outcomes.avro; name what backtest --out wrote" in said.output
 
 
-def test_the_program_began_at_some_time(recorded: tuple[Path, Path]) -> None:
-    """A time that is none is refused."""
+@pytest.mark.parametrize(
+    ("since", "expected"),
+    [("soon", "--since 'soon' is not a time"), ("2099-01-01", "no order since --since 2099-01-01: name an instant")],
+)
+def test_the_program_began_at_some_time(recorded: tuple[Path, Path], since: str, expected: str) -> None:
+    """A time that is none, or to come, is refused."""
     events, out = recorded
-    said = run("--records", out, "--events", events, "--definitions", RETAIL, "--program", "--since", "soon")
+    said = run("--records", out, "--events", events, "--definitions", RETAIL, "--program", "--since", since)
 
     assert said.exit_code == 2
-    assert "--since 'soon' is not a time" in said.output
+    assert expected in " ".join(said.output.split())
