@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.arbitration.campaign import After, Campaign, Offer
+from orchestrator.arbitration.campaign import After, Campaign, Measure, Offer, Send, SeriesStep
 from orchestrator.events import DAY, HOUR, Event
+from orchestrator.moments.rules import EventMatch
 from orchestrator.program import Segment
 from orchestrator.prospects import lines, prospects
 from orchestrator.records import Decision
@@ -393,6 +394,41 @@ def test_exploring_is_written_down() -> None:
     shop = shop_with(learned, until="4d 00:00")
 
     assert [(outcome.chosen_by, outcome.propensity) for outcome in shop.outcomes] == [("explore", 0.5)]
+
+
+def test_a_later_step_is_not_chosen_again() -> None:
+    """A series was chosen as a whole: what is learned meanwhile changes nothing for those inside."""
+    mail = Send("email", "small")
+    series = replace(SMALL, series=(SeriesStep("one", mail), SeriesStep("two", mail, after=DAY)))
+    learned = snapshot({"small@email": worth(5)}), snapshot({"small@email": worth(-9)}, since="12:00", version="s2")
+    shop = shop_with(*learned, campaigns=[series], until="2d 00:00")
+
+    assert [(trigger.campaign, trigger.step) for trigger in shop.triggers] == [("small", "one"), ("small", "two")]
+    later = shop.decisions[-1]
+    assert (later.kind, later.chosen_by, later.candidates[0].propensity) == ("step", "", 1.0)
+
+
+def test_a_transactional_message_takes_part_in_no_choice() -> None:
+    """It answers at once, whatever anything is worth, and leaves the slot alone."""
+    send = Send("email", "receipt")
+    receipt = Campaign(
+        "receipt",
+        (),
+        send,
+        Measure("margin", 0),
+        0,
+        0,
+        message_class="transactional",
+        on=(EventMatch(("order.placed",)),),
+    )
+    learned = snapshot({"small@email": worth(-5), "receipt@email": worth(-900)}, explore_bp=0)
+    shop = shop_with(learned, campaigns=[SMALL, receipt], events=[order("08:00")])
+
+    assert [(decision.kind, decision.campaign) for decision in shop.decisions] == [
+        ("exempt", "receipt"),
+        ("choice", None),
+    ]
+    assert [trigger.campaign for trigger in shop.triggers] == ["receipt"]
 
 
 class TestPriority:
