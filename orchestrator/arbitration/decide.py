@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.arbitration.choice import EXPECTED_VALUE, Choice, by_priority
 from orchestrator.arbitration.eligibility import Situation, examine
@@ -75,7 +75,14 @@ def arbitrate(situation: Situation) -> Verdict | None:
         for place in eligible:
             options[place] = passed_over(options[place], situation.now)
         return Verdict(decision_id, "none", None, tuple(options), 0, grounds, choice)
-    place = eligible[choice.winner]
+    place, chance = eligible[choice.winner], choice.propensities[choice.winner]
+    verdict = _won(grounds, decision_id, options, place, chance)
+    features = {} if grounds is None else features_of(grounds.view)
+    return replace(verdict, grounds=grounds, choice=choice, interrupts=interrupts, features=features)
+
+
+def _won(grounds: Grounds | None, decision_id: str, options: list[Option], place: int, chance: float) -> Verdict:
+    """Return the verdict that the option at a place won, which had such a chance, in treatment or in control."""
     winner = options[place]
     assert winner.campaign is not None
     # Drawn after the choice, for the winner only: drawn before, the control group would hold people who would never
@@ -84,9 +91,8 @@ def arbitrate(situation: Situation) -> Verdict | None:
     control = draw("control", decision_id) < control_bp
     reason, side = (Reason.CONTROL, "control") if control else (Reason.CHOSEN, "treatment")
     settled = [option if option is winner else _settle(option, winner) for option in options]
-    winner = settled[place] = winner.noted(reason=reason.value, propensity=choice.propensities[choice.winner])
-    features = {} if grounds is None else features_of(grounds.view)
-    return Verdict(decision_id, side, winner, tuple(settled), control_bp, grounds, choice, interrupts, features)
+    winner = settled[place] = winner.noted(reason=reason.value, propensity=chance)
+    return Verdict(decision_id, side, winner, tuple(settled), control_bp)
 
 
 def _cut_in(situation: Situation, grounds: Grounds, options: list[Option]) -> list[int]:
