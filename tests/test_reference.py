@@ -18,7 +18,8 @@ from orchestrator.runtime.barriers import NoBarriers
 from orchestrator.runtime.clock import now_ms
 from orchestrator.runtime.loop import Loop, LoopConfig
 from orchestrator.simulation import Simulation
-from tests.builders import TOPICS, event, instant, line, order
+from orchestrator.valuation import START, LeafValue, records_of
+from tests.builders import TOPICS, event, instant, line, order, snapshot, worth
 from tests.builders import program as first_moments
 from tests.moments.test_stock import TEXT
 from tests.test_engine_properties import BUDGET
@@ -148,3 +149,67 @@ def test_the_loop_forgets_by_its_slowest_partition(
     loop.commit()
 
     assert len(reference.versions("LAMP", 0, FOREVER)) == left
+
+
+# --- what campaigns are worth -----------------------------------------------------------------------------------------
+
+
+def in_force(reference: Reference, at: int) -> str | None:
+    """Return the version of the snapshot in force at an instant."""
+    found = reference.policy(at)
+    return None if found is None else found.version
+
+
+def test_the_newest_policy_that_counts_is_in_force() -> None:
+    """In whichever order they became known; another one from the same instant on takes its place."""
+    reference = Reference()
+    for version, since in (("b", 20), ("a", 10), ("c", 30), ("other b", 20)):
+        reference.put_policy(snapshot({}, since=since, version=version))
+
+    assert [in_force(reference, at) for at in (9, 10, 19, 20, 30, 99)] == [None, "a", "a", "other b", "c", "c"]
+
+
+def test_policies_that_others_followed_are_forgotten() -> None:
+    """The one in force stays, and so do those to come."""
+    reference = Reference()
+    for since in (10, 20, 30, 40):
+        reference.put_policy(snapshot({}, since=since, version=f"from {since}"))
+    reference.forget(35)
+
+    assert [in_force(reference, at) for at in (15, 25, 35, 45)] == [None, None, "from 30", "from 40"]
+
+
+@given(st.permutations(range(6)), st.integers(0, 5))
+def test_a_policy_counts_once_all_of_it_is_there(order: list[int], repeated: int) -> None:
+    """Its leaves come in any order and more than once, beside those of another version; a part of one says nothing."""
+    arms = {"a@email": worth(1.5, -2.25, hold=0.25, lift=0.5, next="a", control_bp=700)}
+    values = LeafValue(arms, {START: (0.5, 4.0)})
+    whole = [snapshot(arms, leaves={"x=1": values, "x=2": values}, since=since) for since in (10, 20)]
+    records = [record for one in whole for record in records_of(one).values()]
+    order = [*order[:repeated], *order]
+    reference = Reference()
+    for place, number in enumerate(order):
+        reference.take("policy_leaf", records[number])
+        seen = set(order[: place + 1])
+        assert (reference.policy(15) is not None) is ({0, 1, 2} <= seen)
+        assert (reference.policy(25) is not None) is (bool({0, 1, 2} <= seen) or {3, 4, 5} <= seen)
+
+    found = reference.policy(25)
+    assert found is not None
+    assert found.leaf("x=1").advantages(found.leaf("x=1").arms["a@email"], START) == values.advantages(
+        arms["a@email"], START
+    )
+
+
+def test_half_a_policy_is_forgotten_when_another_took_its_place() -> None:
+    """Its other half will not come any more."""
+    first, second = (
+        list(records_of(snapshot({}, leaves={"x=1": LeafValue()}, since=since)).values()) for since in (10, 20)
+    )
+    reference = Reference()
+    for record in (first[0], *second):
+        reference.take("policy_leaf", record)
+    reference.forget(30)
+    reference.take("policy_leaf", first[1])
+
+    assert reference.policy(15) is None
