@@ -6,12 +6,13 @@ import re
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
+from bench.harness.compiled import path_to
 from bench.harness.machine import ROOT
 from orchestrator.runtime import settings as environment
 from orchestrator.runtime.avro import Codec
@@ -37,11 +38,17 @@ class Worker:
     codec: Codec
     client: dict[str, Any]
     environment: dict[str, str]
+    is_compiled: bool = False
 
     @property
     def command(self) -> list[str]:
         """The command line."""
-        return [sys.executable, "-m", "orchestrator", "worker", "--role", "engine"]
+        python = [sys.executable, "-P"] if self.is_compiled else [sys.executable]
+        return [*python, "-m", "orchestrator", "worker", "--role", "engine"]
+
+    def compiled(self, package: Path) -> Worker:
+        """Return the same worker of a compiled package."""
+        return replace(self, environment=self.environment | {"PYTHONPATH": path_to(package)}, is_compiled=True)
 
     @property
     def state(self) -> Path:

@@ -1,6 +1,6 @@
 """Measures the one-moment job in ours and in its peers, alternating: `python -m bench.peers [--events N] [--rounds R]`.
 
-`--only ours --only quix` chooses rows; `ours` is always measured, because everything is compared with it.
+`--only compiled --only quix` chooses rows; `ours` is always measured, because everything is compared with it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from confluent_kafka.admin import AdminClient
 
 from bench.harness import inputs, ours, seed, watch
 from bench.harness.backlog import EVENTS_PER_CUSTOMER, STARTS_AT, WITHIN, Backlog, Due, customer_name
+from bench.harness.compiled import compiled, no_compiler
 from bench.harness.machine import ROOT, about, machine, table, write
 from bench.harness.process import EndedError, Measured
 from bench.harness.watch import Measurement
@@ -60,6 +61,8 @@ class Row:
 ROWS = (
     ("ours", "ours, one moment", "exactly-once, replay barriers; decides, explains and measures too"),
     ("ours20", "ours, 20 moments, 1.5 KB states", "exactly-once, replay barriers; another job: not compared"),
+    ("compiled", "ours, one moment, compiled", "the same with the optional compiled build"),
+    ("compiled20", "ours, 20 moments, compiled", "the other job with it"),
     ("faust", "Faust agents and table", "at-least-once; timers in a heap in memory"),
     ("quix", "Quix Streams", "exactly-once; timers in memory, lost at a restart"),
     ("streams", "Kafka Streams", "exactly_once_v2; timers in a second store, scanned by a punctuator"),
@@ -71,6 +74,10 @@ ROWS = (
 )
 
 
+OURS = dict.fromkeys(("ours", "compiled"), "one_moment") | dict.fromkeys(("ours20", "compiled20"), "twenty_moments")
+"""Our rows, and their definitions."""
+
+
 class Bench:
     """One broker with the backlog on it, and everything that is to be measured over it."""
 
@@ -79,6 +86,7 @@ class Bench:
         self.bootstrap = node.bootstrap
         self.admin = AdminClient({"bootstrap.servers": node.bootstrap})
         self._runs = 0
+        self._package: Path | None = None
         started = time.monotonic()
         first = self._worker("inputs", "one_moment")
         backlog = Backlog(customers)
@@ -117,9 +125,13 @@ class Bench:
             COMMIT_INTERVAL=f"{COMMIT_MS}ms",
         )
 
-    def ours(self, definitions: str, started: Callable[[int], object] = int) -> tuple[Measurement, str]:
-        """Run our worker over the backlog; `started` is told its process id."""
+    def ours(
+        self, definitions: str, started: Callable[[int], object] = int, package: Path | None = None
+    ) -> tuple[Measurement, str]:
+        """Run our worker over the backlog, perhaps of a compiled package; `started` is told its process id."""
         worker = self._worker(self._next("ours"), definitions)
+        if package is not None:
+            worker = worker.compiled(package)
         worker.take_up(self.folder / "seeded" / definitions)
         log = self.folder / f"{worker.group}.log"
         with Measured(worker.command, worker.environment, log) as process:
@@ -131,6 +143,14 @@ class Bench:
         triggers = inputs.triggers_of(worker.client, worker.topics.triggers.name, worker.codec, worker.topics)
         said = compared(triggers + controls, self.merged.expected)
         return found, f"{said}, {len(controls):,} of them the 1 % of control" if said == "the same set" else said
+
+    def package(self) -> Path:
+        """Return the compiled package, compiled for the first who asks."""
+        if (reason := no_compiler()) is not None:
+            raise UnavailableError(reason)
+        if self._package is None:
+            self._package = compiled(self.folder / "package")
+        return self._package
 
     def peer(self, kind: str, command: Sequence[str]) -> tuple[Measurement, str]:
         """Run one peer over the merged topic."""
@@ -228,8 +248,9 @@ def run(bench: Bench, rows: Sequence[Row], rounds: int) -> None:
             if row.skipped:
                 continue
             try:
-                if row.name.startswith("ours"):
-                    found, said = bench.ours("one_moment" if row.name == "ours" else "twenty_moments")
+                if row.name in OURS:
+                    package = bench.package() if row.name.startswith("compiled") else None
+                    found, said = bench.ours(OURS[row.name], package=package)
                 else:
                     found, said = bench.peer(row.name, starts[row.name]())
             except (UnavailableError, EndedError, TimeoutError) as error:
@@ -264,11 +285,13 @@ def spread(values: Sequence[float], digits: int) -> str:
 def rendered(rows: Sequence[Row]) -> str:
     """Return the table; every figure is the median of its rounds."""
     base = rows[0]
+    fast = next((row for row in rows if row.name == "compiled" and row.runs), None)
     lines = []
     for row in rows:
         if not row.runs:
-            lines.append([row.title, f"skipped: {row.skipped}", *[""] * 7])
+            lines.append([row.title, f"skipped: {row.skipped}", *[""] * 8])
             continue
+        another = "another job" if row.name in ("ours20", "compiled20") else ""
 
         def middle(attribute: str, runs: Sequence[Measurement] = tuple(row.runs)) -> float:
             return float(statistics.median(getattr(one, attribute) for one in runs))
@@ -277,7 +300,8 @@ def rendered(rows: Sequence[Row]) -> str:
             [
                 row.title,
                 f"{middle('cpu_us_per_event'):.1f}",
-                "1" if row is base else "another job" if row.name == "ours20" else spread(ratios(row, base), 2),
+                another or ("1" if row is base else spread(ratios(row, base), 2)),
+                another or ("" if fast is None else "1" if row is fast else spread(ratios(row, fast), 2)),
                 f"{middle('seconds'):.1f}",
                 f"{middle('events_per_second'):,.0f}",
                 f"{middle('peak_mib'):.0f}",
@@ -290,6 +314,7 @@ def rendered(rows: Sequence[Row]) -> str:
         "",
         "CPU-s per million events",
         "times ours: min · median · max",
+        "times ours compiled",
         "wall s",
         "events/s",
         "peak MiB",
