@@ -16,6 +16,7 @@ COMPILED = (
     "arbitration/decide", "arbitration/eligibility", "arbitration/exempt", "arbitration/grounds",
     "arbitration/history", "arbitration/interrupt", "arbitration/offers", "arbitration/option", "arbitration/policy",
     "arbitration/retract", "arbitration/trigger", "arbitration/weigh",
+    "facts/due",
     "moments/detect", "moments/launches", "moments/lifecycle", "moments/progress", "moments/rules", "moments/stock",
     "moments/wake", "moments/watch", "moments/worth",
     "runtime/erasures", "runtime/inbox", "runtime/intake", "runtime/outbox", "runtime/partitioner", "runtime/tally",

@@ -19,16 +19,18 @@ from orchestrator.rhythm import count_time, insert_time, median_gap, p_alive
 PER_LINE_KEYS: Final = ("sku", "category", "product_family")
 """Keys that an order has once per line, and a browsing event through its sku."""
 
-CART_LINES = "cart_lines.of"
+CART_LINES: Final = "cart_lines.of"
 """The feature that nobody wrote and that keeps what lies in carts."""
 
-BOUGHT_OFTEN = "liked_by_similar.of"
+BOUGHT_OFTEN: Final = "liked_by_similar.of"
 """The feature that nobody wrote and that keeps what is bought most often."""
 
-CART_EVENTS = ("cart.item_added", "cart.item_removed", "cart.emptied", "order.placed")
+CART_EVENTS: Final = ("cart.item_added", "cart.item_removed", "cart.emptied", "order.placed")
 """The events that change what lies in a cart; an order takes its cart away."""
 
-MAX_CARTS, MAX_LINES, MAX_OFTEN = 2, 20, 10
+MAX_CARTS: Final = 2
+MAX_LINES: Final = 20
+MAX_OFTEN: Final = 10
 """Carts kept per customer, products kept per cart, and products kept of those bought often."""
 
 MAX_KEY: Final = 200

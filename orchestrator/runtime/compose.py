@@ -23,8 +23,8 @@ from orchestrator.runtime.definitions_folder import load_folder
 from orchestrator.runtime.errors import USAGE, OperatorError
 from orchestrator.runtime.intake import Intake, sources_of
 from orchestrator.runtime.learner import FixedDefinitions, Learned, Learner, LearnerConfig, PublishedDefinitions
-from orchestrator.runtime.loop import Loop, LoopConfig, no_probe
-from orchestrator.runtime.outbox import Headers, Outbox
+from orchestrator.runtime.loop import Loop, LoopConfig, no_probe, sender
+from orchestrator.runtime.outbox import Outbox
 from orchestrator.runtime.partition import Deciding
 from orchestrator.runtime.published import SCHEMA, definitions_topic, publication_of, require_one
 from orchestrator.runtime.rebuild import Rebuild
@@ -102,12 +102,7 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
         migrate_state=settings.migrate_state,
     )
     intake = Intake(topics, codec, max_record_bytes=settings.max_record_bytes, max_skew=settings.max_skew_ms)
-    loop: Loop
-
-    def send(topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None) -> None:
-        loop.send(topic, partition, key, value, headers)
-
-    outbox = Outbox(topics, codec, send)
+    outbox = Outbox(topics, codec, sender(producer))
     deciding = Deciding(
         programs,
         reference,
@@ -130,7 +125,7 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
             )
         return store
 
-    loop = Loop(
+    return Loop(
         config,
         consumer,
         producer,
@@ -143,7 +138,6 @@ def build_loop(settings: Settings, *, now: Callable[[], int] = now_ms, probe: Ca
         now,
         probe,
     )
-    return loop
 
 
 def build_rebuild(settings: Settings) -> Rebuild:

@@ -6,6 +6,7 @@ far, a step is cut where the reading stands and time stays where it is.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -28,12 +29,29 @@ class Step(NamedTuple):
     advances: bool
 
 
+class _Queue:
+    """Records of one topic, and their offsets beside them: a step takes all before its end at once."""
+
+    __slots__ = ("messages", "offsets")
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.offsets: list[int] = []
+
+    def take(self, end: int) -> list[Message]:
+        """Take what is before an offset."""
+        count = bisect_left(self.offsets, end)
+        taken = self.messages[:count]
+        del self.messages[:count], self.offsets[:count]
+        return taken
+
+
 class Inbox:
     """Records of one partition's inputs, in order per topic, and the barriers that wait for them."""
 
     def __init__(self, positions: Mapping[str, int], *, step_records: int, may_cut: bool) -> None:
         """Start at the next offsets of every input; `may_cut` allows steps between barriers (live, not in a replay)."""
-        self._queues: dict[str, deque[Message]] = {topic: deque() for topic in positions}
+        self._queues = {topic: _Queue() for topic in positions}
         self._reached = dict(positions)
         self._positions = dict(positions)
         self._barriers: deque[Barrier] = deque()
@@ -47,7 +65,9 @@ class Inbox:
         assert offset is not None
         if offset < self._reached[topic]:
             return  # fetched before a seek: it comes again, or was decided already
-        self._queues[topic].append(message)
+        queue = self._queues[topic]
+        queue.messages.append(message)
+        queue.offsets.append(offset)
         self._reached[topic] = offset + 1
         self.records += 1
 
@@ -70,10 +90,10 @@ class Inbox:
 
     def is_full(self, topic: str) -> bool:
         """Return whether reading this topic further would only fill memory."""
-        if len(self._queues[topic]) < self._step_records:
+        if len(self._queues[topic].messages) < self._step_records:
             return False
         needed = any(self._reached[topic] < barrier.ends.get(topic, 0) for barrier in self._barriers)
-        if needed and not self._may_cut and len(self._queues[topic]) > 20 * self._step_records:
+        if needed and not self._may_cut and len(self._queues[topic].messages) > 20 * self._step_records:
             message = (
                 f"more than {20 * self._step_records} records of {topic} between two barriers of the clock topic: "
                 "replay with barriers closer together (orchestrator replay --barrier-every)"
@@ -102,17 +122,8 @@ class Inbox:
     def _cut(self, barrier: Barrier, ends: Mapping[str, int], *, advances: bool) -> Step:
         taken: list[tuple[str, Sequence[Message]]] = []
         for topic, queue in self._queues.items():
-            messages = []
-            while queue and _offset(queue[0]) < ends[topic]:
-                messages.append(queue.popleft())
-            if messages:
+            if messages := queue.take(ends[topic]):
                 self.records -= len(messages)
                 taken.append((topic, messages))
             self._positions[topic] = max(self._positions[topic], ends[topic])
         return Step(barrier, taken, dict(self._positions), advances)
-
-
-def _offset(message: Message) -> int:
-    offset = message.offset()
-    assert offset is not None
-    return offset

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -108,6 +108,48 @@ class LoopConfig:
     migrate_state: bool = False  # write every state of an earlier version again, not only those that are met
 
 
+class Sender(Protocol):
+    """Adds a record to the producer's open transaction; waits while the producer's queue is full."""
+
+    def __call__(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None,
+        on_delivery: Callable[[KafkaError | None, Message], None] | None = None,
+    ) -> None:
+        """Take topic, partition, key, value and headers, and who is told once it is delivered."""
+
+
+def sender(producer: Producer) -> Sender:
+    """Return what adds records to a producer's open transaction, in one call and no more: there is one per decision."""
+    produce = producer.produce
+
+    def send(
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None,
+        on_delivery: Callable[[KafkaError | None, Message], None] | None = None,
+    ) -> None:
+        while True:
+            try:
+                if headers is None and on_delivery is None:
+                    produce(topic, value, key, partition)
+                elif headers is None:
+                    produce(topic, value, key, partition, on_delivery=on_delivery)
+                else:
+                    produce(topic, value, key, partition, headers=headers)
+                return
+            except BufferError:
+                producer.poll(0.1)
+
+    return send
+
+
 def no_probe(point: str) -> None:
     """Do nothing at a named point of the loop; tests put a crash there."""
 
@@ -145,6 +187,8 @@ class Loop:
         self._decode_barrier = decode_barrier
         self._now = now
         self._probe = probe
+        self.send = sender(producer)
+        """Add a record to the open transaction."""
         self._topics = (*config.inputs, *(() if config.clock is None else (config.clock,)))
         # A partition comes in three stages: its offsets are asked for, its store is restored, it is decided.
         self._asking: set[int] = set()
@@ -226,19 +270,20 @@ class Loop:
         return worked
 
     def _route(self, messages: Sequence[Message]) -> None:
+        partitions, clock = self.partitions, self.config.clock
         for message in messages:
             topic, number = message.topic(), message.partition()
-            partition = self.partitions.get(number)  # type: ignore[arg-type]  # every message has a partition
+            partition = partitions.get(number)  # type: ignore[arg-type]  # every message has a partition
             error = message.error()
             if error is not None:
                 if error.code() != KafkaError._PARTITION_EOF:
                     self._consumer_error(error, topic, number)
-                elif partition is not None and topic != self.config.clock:
+                elif partition is not None and topic != clock:
                     partition.inbox.reach(topic, message.offset())  # type: ignore[arg-type]  # an end has both
                 continue
             if partition is None:
                 continue
-            if topic == self.config.clock:
+            if topic == clock:
                 self._add_clock_barrier(partition, message)
             else:
                 partition.inbox.add(topic, message)  # type: ignore[arg-type]  # a record has a topic
@@ -293,21 +338,6 @@ class Loop:
             self._producer.begin_transaction()
             self._in_transaction = True
             self._begun_at = self._now()
-
-    def send(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None) -> None:
-        """Add a record to the open transaction; waits while the producer's queue is full."""
-        if headers is None:
-            self._produce(topic, value, key, partition)
-        else:
-            self._produce(topic, value, key, partition, headers=headers)
-
-    def _produce(self, *record: Any, **more: Any) -> None:
-        while True:
-            try:
-                self._producer.produce(*record, **more)
-                return
-            except BufferError:
-                self._producer.poll(0.1)
 
     def _balance_reading(self) -> None:
         """Pause what would only fill memory, and resume it when there is room."""
@@ -389,16 +419,16 @@ class Loop:
 
     def _send_changelog(self, partition: Partition) -> None:
         records, meta = partition.stage(partition.program.version)
-        topic, number = self.config.changelog, partition.number
+        topic, number, send = self.config.changelog, partition.number, self.send
         for key, value in records:
-            self.send(topic, number, key, value, None)
+            send(topic, number, key, value, None)
 
         def on_delivery(error: KafkaError | None, message: Message) -> None:
             if error is None:
                 partition.note_changelog(message.offset() or 0)
 
         # Only the last record of the commit tells its offset: every callback costs.
-        self._produce(topic, meta_to_bytes(meta), META_KEY, number, on_delivery=on_delivery)
+        send(topic, number, META_KEY, meta_to_bytes(meta), None, on_delivery)
 
     def _retrying(self, call: Callable[[], None]) -> None:
         """Call again while the answer is merely late: the same call resumes what it began."""

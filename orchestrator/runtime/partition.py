@@ -66,10 +66,11 @@ _NOBODY = Customer().to_bytes()
 class Entry:
     """A customer in memory, and how the store has them."""
 
-    __slots__ = ("customer", "due_stored", "held_stored", "size")
+    __slots__ = ("customer", "due", "due_stored", "held_stored", "size")
 
     def __init__(self, customer: Customer, due_stored: int, size: int) -> None:
         self.customer = customer
+        self.due = due_stored
         self.due_stored = due_stored
         self.held_stored = customer.window is not None
         self.size = size
@@ -134,6 +135,7 @@ class Partition:
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
         self._dirty: set[bytes] = set()
         self._erased: set[bytes] = set()
+        self._erasing: set[bytes] = set()  # by the step that is being decided
         self._erasures = Erasures(deciding.erasure_salt, unpack_erasures(store.erasures()), deciding.retention)
         self._read: dict[tuple[int, int], Message] = {}  # with traces, the records of a step by topic and offset
         self._due_heap: list[tuple[int, bytes]] = []
@@ -247,6 +249,7 @@ class Partition:
             asked = _names(relevant)
         newest, traces = step.barrier.newest, self._deciding.traces
         by_customer: dict[bytes, list[Event]] = {}
+        self._erasing.clear()
         for topic, messages in step.messages:
             tally.events += len(messages)
             glance = intake.glance(topic)
@@ -265,6 +268,8 @@ class Partition:
                     continue
                 else:
                     key: bytes = message.key()  # type: ignore[assignment]  # the intake checked it
+                    if event.name == ERASED:
+                        self._erasing.add(key)
                     if traces:
                         self._read[event.topic, event.offset] = message
                     known = by_customer.get(key)
@@ -284,7 +289,7 @@ class Partition:
 
     def _advance(self, key: bytes, events: Sequence[Event], clock: int, before: int, not_before: int) -> None:
         entry = self._load(key)
-        erased = bool(events) and any(event.name == ERASED for event in events)
+        erased = key in self._erasing and any(event.name == ERASED for event in events)
         if erased:
             events = self._erase(key, entry, events)
         if events and events[0].time <= self._erasures.latest:
@@ -341,7 +346,7 @@ class Partition:
 
     def _change(self, key: bytes, entry: Entry) -> None:
         self._dirty.add(key)
-        due = entry.customer.next_due
+        due = entry.due = entry.customer.next_due
         if due != FOREVER:
             heapq.heappush(self._due_heap, (due, key))
 
@@ -439,7 +444,7 @@ class Partition:
         while self._due_heap and self._due_heap[0][0] <= clock:
             at, key = heapq.heappop(self._due_heap)
             entry = self._entries[key]
-            if entry.customer.next_due == at:
+            if entry.due == at:
                 due[key] = at
         while self._rows or self._rows_until <= clock:
             if not self._rows:
@@ -537,8 +542,7 @@ class Partition:
         customers = timers = slots = size = 0
         for key in self._dirty:
             entry = self._entries[key]
-            customer = entry.customer
-            due = customer.next_due
+            customer, due = entry.customer, entry.due
             state = customer.to_bytes()
             counted = counted_to is None or key < counted_to
             if key in self._erased and state == _NOBODY:
@@ -551,6 +555,7 @@ class Partition:
                     slots -= entry.held_stored
                     size -= entry.size - _DUE_BYTES
                 entry.size = 0
+                entry.due_stored = due
                 entry.held_stored = False
                 continue
             if counted:
@@ -567,6 +572,7 @@ class Partition:
                 entry.held_stored = customer.window is not None
             data = pack(Stored(due, state))
             batch.put(key, data, due, entry.due_stored)
+            entry.due_stored = due
             records.append((key, data))
             self._cached_bytes += len(data) - entry.size
             entry.size = len(data)
@@ -596,9 +602,6 @@ class Partition:
         self._meta.as_of = as_of
         self._batch.put_meta(self._meta)
         self.store.write(self._batch)
-        for key in self._dirty:
-            entry = self._entries[key]
-            entry.due_stored = entry.customer.next_due
         self._batch = self._meta = None
         self._dirty.clear()
         self._erased.clear()

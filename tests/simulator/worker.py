@@ -11,8 +11,8 @@ from orchestrator.reference import Reference, product_of
 from orchestrator.runtime import reference_reader, restore
 from orchestrator.runtime.barriers import BarrierSource, LiveBarriers, NoBarriers
 from orchestrator.runtime.intake import Intake, sources_of
-from orchestrator.runtime.loop import Loop, LoopConfig
-from orchestrator.runtime.outbox import Headers, Outbox
+from orchestrator.runtime.loop import Loop, LoopConfig, sender
+from orchestrator.runtime.outbox import Outbox
 from orchestrator.runtime.partition import Deciding
 from orchestrator.runtime.reference_reader import ReferenceReader
 from orchestrator.runtime.restore import Restorer
@@ -202,24 +202,19 @@ class Worker(Process):
         if live:
             admin: Any = FakeAdmin(kafka, self, run.answer_delay)
             source = LiveBarriers(admin, inputs, references, now, shape.barrier_every)
-        loop: Loop
-
-        def send(topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None) -> None:
-            loop.send(topic, partition, key, value, headers)
-
+        as_producer: Any = producer
         deciding = Deciding(
             Programs(program()),
             reference,
             intake(),
-            Outbox(declared, codes, send),
+            Outbox(declared, codes, sender(as_producer)),
             MAX_LAG if live else None,
             records_barriers=live,
             erasure_salt=ERASURE_SALT,
             retention=declared.retention,
         )
         as_consumer: Any = self.consumer
-        as_producer: Any = producer
-        loop = Loop(
+        return Loop(
             LoopConfig(
                 inputs=inputs,
                 clock=None if live else declared.clock.name,
@@ -241,7 +236,6 @@ class Worker(Process):
             now,
             self._probe,
         )
-        return loop
 
     def _open_store(self, number: int) -> StateStore:
         return SimulatedStore(self.volume.rows(number), self)
