@@ -56,20 +56,22 @@ def advance(
         refile(customer, program.filed)
     step = Step(program, reference, customer_id, customer, clock_before, not_before, clock)
     step.quotas = quotas
-    relevant = program.relevant
+    relevant, due = program.relevant, customer.next_due
     for event in events:
         if event.name in relevant:
             before = event.time - 1 if event.time <= clock else clock
-            if customer.next_due <= before:
+            if due <= before:
                 _fire_until(step, before, not_before)
             observe(step, event)
-    if customer.next_due <= clock:
-        _fire_until(step, clock, not_before)
+            due = customer.next_due
+    if due <= clock:
+        due = _fire_until(step, clock, not_before)
+    step.effects.next_due = due
     return step.effects
 
 
-def _fire_until(step: Step, limit: int, not_before: int) -> None:
-    """Do everything that is due up to an instant, in order.
+def _fire_until(step: Step, limit: int, not_before: int) -> int:
+    """Do everything that is due up to an instant, in order; return what is due next.
 
     A timer that is judged at `not_before`, later than it was due, comes after the events up to there.
     """
@@ -96,6 +98,7 @@ def _fire_until(step: Step, limit: int, not_before: int) -> None:
             decide(step, over)
         elif over:
             step.close(now, over)
+    return due
 
 
 def _due_moments(step: Step, now: int) -> list[str]:

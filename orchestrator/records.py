@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.events import FOREVER
+
 
 class Check(msgspec.Struct, frozen=True, gc=False):
     """One check and the value it saw."""
@@ -204,10 +206,11 @@ class ActiveCampaign(msgspec.Struct, frozen=True, gc=False):
 
 class Effects:
     """Everything one customer's step emits, in order; `active` is the slot after it: a record, None when free, or
-    unchanged when nothing was said. `repeated` counts events that were seen before.
+    unchanged when nothing was said. `repeated` counts events that were seen before; `next_due` is the instant at which
+    time alone changes something next.
     """
 
-    __slots__ = ("active", "active_changed", "decisions", "outcomes", "repeated", "triggers")
+    __slots__ = ("active", "active_changed", "decisions", "next_due", "outcomes", "repeated", "triggers")
 
     def __init__(self) -> None:
         self.decisions: list[Decision] = []
@@ -216,6 +219,7 @@ class Effects:
         self.active: ActiveCampaign | None = None
         self.active_changed = False
         self.repeated = 0
+        self.next_due = FOREVER
 
     def hold(self, active: ActiveCampaign | None) -> None:
         """Say what holds the slot now, None when it is free."""

@@ -380,15 +380,17 @@ def _progress(moment: Moment) -> str:
 def _remember(step: Step, moment: Moment, key: str, time: int) -> None:
     over = step.customer.over
     name = f"{moment.name}/{key}"
-    over[name] = max(time, over.pop(name, -FOREVER))
-    if len(over) <= OVER_BEFORE_PRUNING:
-        return
+    known = over.pop(name, None)
+    over[name] = time if known is None or time > known else known
+    if known is not None or len(over) <= OVER_BEFORE_PRUNING:
+        return  # only what is new makes them more
     least = step.clock_before - step.program.longest_late
-    for old in [old for old, until in over.items() if until + _outlasts_lateness(step, old) < least]:
+    for old in [old for old, until in over.items() if until < least and until + _outlasts_lateness(step, old) < least]:
         del over[old]
-    own = [one for one in over if one.startswith(f"{moment.name}/")]
-    if len(own) > MAX_INSTANCES:
-        del over[own[0]]
+    if len(over) > MAX_INSTANCES:
+        own = [one for one in over if one.startswith(f"{moment.name}/")]
+        if len(own) > MAX_INSTANCES:
+            del over[own[0]]
 
 
 def _outlasts_lateness(step: Step, place: str) -> int:

@@ -314,7 +314,7 @@ class Partition:
             not_before=not_before,
             quotas=self.quotas,
         )
-        self._change(key, entry)
+        self._change(key, entry, effects.next_due)
         if self._onlookers is not None:
             self._onlookers.note(key, awaited(self.program, entry.customer))
         self._tally.duplicates += effects.repeated
@@ -344,9 +344,9 @@ class Partition:
             onlookers.tell(self._deciding.reference, since, until, by_customer)
             self._stock_told = until
 
-    def _change(self, key: bytes, entry: Entry) -> None:
+    def _change(self, key: bytes, entry: Entry, due: int) -> None:
         self._dirty.add(key)
-        due = entry.due = entry.customer.next_due
+        entry.due = due
         if due != FOREVER:
             heapq.heappush(self._due_heap, (due, key))
 
@@ -508,7 +508,7 @@ class Partition:
         for key in sorted({*stored, *changed}):
             entry = self._load(key)
             if self._adoption.adopt(key.decode(), entry.customer, self.clock):
-                self._change(key, entry)
+                self._change(key, entry, entry.customer.next_due)
                 self.has_changes = True
         if until is None:
             self._adoption = None
@@ -528,7 +528,8 @@ class Partition:
         rows = self.store.versions(self._migrated_until, MIGRATED_ROWS)
         for key, version in rows:
             if version != STATE_VERSION and key not in self._dirty:
-                self._change(key, self._load(key))
+                entry = self._load(key)
+                self._change(key, entry, entry.customer.next_due)
                 self.has_changes = True
         self._migrated_until = rows[-1][0] + b"\x00" if len(rows) == MIGRATED_ROWS else None
 
