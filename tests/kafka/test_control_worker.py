@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -176,6 +177,15 @@ class Worker:
         """Stop the worker as Kubernetes does, and return its exit code."""
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(PATIENCE)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Stop the process where it is, and let it go on afterwards."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """Kill the worker as a power cut would."""

@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from orchestrator.cli import main
+from orchestrator.demo.workers import WorkerProcess as EngineProcess
 from orchestrator.events import DAY, HOUR
 from orchestrator.identity import identify
+from orchestrator.runtime.clock import now_ms
 from orchestrator.runtime.compose import codec_of, topics_of
 from orchestrator.runtime.connection import connect
 from orchestrator.runtime.partitioner import murmur2_partition
-from orchestrator.runtime.policy_log import read_versions
+from orchestrator.runtime.policy_log import policy_topic, read_versions
 from orchestrator.runtime.settings import load
 from orchestrator.runtime.topic_admin import apply
 from tests.kafka.broker import KafkaBroker
@@ -233,6 +235,74 @@ def test_one_of_two_instances_learns_and_the_other_takes_over(stage: Stage) -> N
         assert spare.stop() == 0
 
     print(f"{MEASURED}another instance had learned {took:.1f} s after the kill, with sessions of 6 s")
+
+
+def test_what_a_killed_learner_had_begun_to_publish_is_never_seen(stage: Stage) -> None:
+    """Half of a snapshot is in the topic when its learner dies; the next one undoes it, and publishes it whole."""
+    stage.decide(START, [outcome(number, START) for number in range(50)])
+    killed = Producer(
+        {
+            "bootstrap.servers": stage.settings.bootstrap_servers,
+            "transactional.id": f"{stage.settings.group}.learner",
+            "log_level": 0,
+        }
+    )
+    killed.init_transactions(30)
+    killed.begin_transaction()
+    topic = policy_topic(stage.topics)
+    half = {
+        "effective_from": 1, "leaf": "", "version": "half", "leaves": 2, "as_of": START, "definitions_version": "",
+        "draws": 1, "explore_bp": 0, "outcomes": 1, "arms": [], "stages": [],
+    }  # fmt: skip
+    killed.produce(topic.name, codec_of(stage.settings).encoder(topic)(half), b"1/", 0)
+    killed.flush(30)
+
+    with stage.control() as worker:
+        stage.until(lambda: stage.as_of() == [START], "the snapshot")
+        metrics = worker.ask("/metrics")[1]
+        assert worker.stop() == 0
+
+    assert {record["version"] for records in stage.versions() for record in records.values()} != {"half"}
+    assert "journey_learner_failures_total 0.0" in metrics
+    with pytest.raises(KafkaException):
+        killed.commit_transaction(30)
+    assert stage.as_of() == [START]
+
+
+def test_a_learner_that_was_held_up_publishes_nothing_after_another_took_over(stage: Stage) -> None:
+    """It wakes up with an id that is no longer its own: every snapshot is there once."""
+    stage.decide(START, [outcome(number, START) for number in range(50)])
+    with stage.control("a") as first, stage.control("b") as second:
+        stage.until(lambda: stage.as_of() == [START], "the first snapshot")
+        stage.until(lambda: sum(map(learns, (first, second))) == 1, "one that learns")
+        held, other = (first, second) if learns(first) else (second, first)
+        with held.held():
+            stage.decide(START + HOUR, [outcome(60, START + HOUR)])
+            stage.until(lambda: stage.as_of() == [START, START + HOUR], "the snapshot of the other")
+            assert learns(other)
+        stage.decide(START + 2 * HOUR, [outcome(61, START + 2 * HOUR)])
+        stage.until(lambda: len(stage.as_of()) == 3, "one more snapshot")
+        time.sleep(2)
+        for worker in (first, second):
+            assert worker.stop() == 0
+
+    assert stage.as_of() == [START, START + HOUR, START + 2 * HOUR]
+
+
+def test_live_engines_that_have_nothing_to_do_tell_how_far_they_are(stage: Stage) -> None:
+    """Or nothing would be learned while a partition is idle: the first snapshot comes before the first event."""
+    environment = {**stage.environment, "ORCHESTRATOR_LEARN_EVERY": "2s"}
+    before = now_ms()
+    with (
+        EngineProcess("engine", environment, stage.folder / "engine"),
+        Worker(environment, stage.folder / "control") as control,
+    ):
+        stage.until(lambda: bool(stage.as_of()), "a snapshot")
+        assert control.stop() == 0
+
+    (as_of,) = stage.as_of()[:1]
+    assert before - 2_000 <= as_of <= now_ms()
+    assert as_of % 2_000 == 0
 
 
 def learns(worker: Worker) -> bool:
