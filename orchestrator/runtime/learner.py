@@ -43,7 +43,11 @@ LEAST_OFTEN = DAY
 MAX_RECORD = 2 << 20
 """Bytes that one leaf may have: the topic's max.message.bytes, which has to hold the record's frame as well."""
 
-TRANSACTION_SECONDS = 60.0
+ANSWER_SECONDS = 60.0
+"""How long the brokers have to hand over the transactional id."""
+
+TRANSACTION_SECONDS = 15.0
+"""How long publishing may take. Short, for no engine's clock passes a snapshot that somebody has begun to write."""
 
 
 class TakenOverError(OperatorError):
@@ -180,7 +184,7 @@ class Learner:
         )
         try:
             # First of all: whoever had it before is shut out, and what it had begun to publish is undone or done.
-            self._producer.init_transactions(TRANSACTION_SECONDS)
+            self._producer.init_transactions(ANSWER_SECONDS)
         except KafkaException as error:
             raise self._failure(error) from error
         self._reference_log = Follower(client_config, dict.fromkeys(self._references, 1))
