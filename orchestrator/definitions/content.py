@@ -31,7 +31,7 @@ CONTENT: Mapping[str, tuple[str, str]] = {
     "subscription": (
         "record Subscription { sku: string, every_days: int, quantity: int, price: long? }",
         "A subscription to `due_product`: their own usual gap, the units of the last trip, and what these cost at the "
-        "list price. Known after three repeats at half to twice the expected gap more than others.",
+        "list price. Known once three more repeats came at half to twice the expected gap than did not.",
     ),
     "new_collection": (
         "array of record NamedProduct",
