@@ -12,16 +12,17 @@ from setuptools import Extension, setup
 COMPILED = (
     "civil", "conditions", "contact", "engine", "features", "identity", "measurement", "program", "quotas", "step",
     "view",
-    "arbitration/act", "arbitration/ahead", "arbitration/campaign", "arbitration/choice", "arbitration/context",
+    "arbitration/act", "arbitration/ahead", "arbitration/choice", "arbitration/context",
     "arbitration/decide", "arbitration/eligibility", "arbitration/exempt", "arbitration/grounds",
     "arbitration/history", "arbitration/interrupt", "arbitration/offers", "arbitration/option", "arbitration/policy",
     "arbitration/retract", "arbitration/trigger", "arbitration/weigh",
     "facts/due",
-    "moments/detect", "moments/launches", "moments/lifecycle", "moments/progress", "moments/rules", "moments/stock",
+    "moments/detect", "moments/launches", "moments/lifecycle", "moments/progress", "moments/stock",
     "moments/wake", "moments/watch", "moments/worth",
     "runtime/erasures", "runtime/inbox", "runtime/intake", "runtime/outbox", "runtime/partitioner", "runtime/tally",
 )  # fmt: skip
-"""What pays. Not among them: records and states, which are msgspec's types, and what is not asked for every event."""
+"""What pays. Not among them: records and states, which are msgspec's types; campaigns and the shapes of moments, which
+msgspec reads back from states that pin them; what is not asked for every event."""
 
 
 def extensions() -> list[Extension]:

@@ -66,6 +66,37 @@ def test_the_compiled_build_passes_the_packs_own_tests(fast: Path, pack: str) ->
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_compiled_build_passes_the_engines_tests(fast: Path) -> None:
+    """Series that are pinned in a state, and whatever else somebody has thought of."""
+    code = (
+        "import sys, orchestrator.engine, pytest; assert not orchestrator.engine.__file__.endswith('.py'); "
+        "sys.exit(pytest.main(sys.argv[1:]))"
+    )
+    options = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:rerunfailures",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+    ]
+    tests = [str(ROOT / "tests" / name) for name in ("arbitration", "moments", "test_engine.py")]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, *options, *tests],
+        env=os.environ | {"PYTHONPATH": path_to(fast)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+
+    assert done.returncode == 0, done.stdout[-5_000:] + done.stderr
+
+
 def test_no_module_with_types_of_msgspec_is_compiled() -> None:
     """Compiled, they would lose how they are laid out: their options do not reach msgspec."""
     modules = runpy.run_path(str(ROOT / "setup.py"), run_name="listed")["COMPILED"]
