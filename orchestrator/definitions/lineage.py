@@ -34,24 +34,21 @@ class Lineage:
 
     def lines(self) -> Iterator[str]:
         """Yield the trees line by line, each campaign with whom it is for and what it sends."""
-        shown = set[str]()
-        for name in (*self.first, *self.campaigns):  # those of a circle have no first
-            if name not in shown:
-                yield from self._lines(name, "", "", shown)
+        for name in self.first:
+            yield from self._lines(name, "", "")
 
-    def _lines(self, name: str, here: str, below: str, shown: set[str]) -> Iterator[str]:
+    def _lines(self, name: str, here: str, below: str) -> Iterator[str]:
         campaign = self.campaigns.get(name)
-        shown.add(name)
         if campaign is None:
             yield f"{here}{name} (gone)"
         else:
             sends = ", ".join(send.template for send in campaign.sends)
             whom = f", only if {campaign.only_if.text}" if campaign.only_if is not None else ""
             yield f"{here}{name}: {sends} by {campaign.send.channel}{whom}"
-        children = [child for child in self.children.get(name, ()) if child not in shown]
+        children = self.children.get(name, ())
         for place, child in enumerate(children, 1):
             last = place == len(children)
-            yield from self._lines(child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "), shown)
+            yield from self._lines(child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the parent of every campaign that has one, for programs."""

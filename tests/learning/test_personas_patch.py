@@ -353,17 +353,3 @@ def test_lineage() -> None:
         "only if in_segment('cart_rescue_others_others')",
     ]
     assert next(Lineage.of(after).lines()) == "first_try (gone)"
-
-
-def test_circle_of_grew_from_ends() -> None:
-    """Two campaigns that each say they grew from the other are shown, once."""
-    circle = (
-        CAMPAIGN
-        + "    grew_from: b\n"
-        + CAMPAIGN.split("\n", 1)[1].replace("cart_rescue", "b")
-        + "    grew_from: cart_rescue\n"
-    )
-    definitions, problems = load(small(circle))
-
-    assert definitions is not None, problems
-    assert len(list(Lineage.of(definitions).lines())) == 2
