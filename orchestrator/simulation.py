@@ -164,8 +164,8 @@ class Simulation:
             customer = self.customers[customer_id] = customer_from_bytes(customer.to_bytes())
         if self._onlookers is not None:
             self._onlookers.note(customer_id, awaited(self.program, customer))
-        if customer.next_due < FOREVER:
-            heapq.heappush(self._timers, (customer.next_due, customer_id))
+        if effects.next_due < FOREVER:
+            heapq.heappush(self._timers, (effects.next_due, customer_id))
 
 
 def _multiple_after(instant: int, every: int) -> int:

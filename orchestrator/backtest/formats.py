@@ -12,6 +12,7 @@ import fastavro
 
 from orchestrator.backtest.fitting import Fit, Unfit
 from orchestrator.runtime.errors import USAGE, OperatorError
+from orchestrator.runtime.schema_registry import canonical
 
 SUFFIXES = (".avro", ".jsonl", ".ndjson", ".parquet")
 
@@ -41,7 +42,10 @@ def rows(path: Path, schema: Any, fit: Fit, part: int, parts: int) -> Iterator[R
 def _avro(path: Path, schema: Any, fit: Fit, part: int, parts: int) -> Iterator[Row]:
     with path.open("rb") as file:
         try:
-            blocks = fastavro.block_reader(file, reader_schema=schema)
+            blocks = fastavro.block_reader(file)
+            if canonical(blocks.writer_schema) != canonical(fastavro.parse_schema(schema)):
+                file.seek(0)
+                blocks = fastavro.block_reader(file, reader_schema=schema)  # resolving takes three times as long
             annotated = "logicalType" in json.dumps(blocks.writer_schema)
             for number, block in enumerate(blocks):
                 if number % parts != part:
