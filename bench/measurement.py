@@ -162,7 +162,7 @@ def reactions(seeds: int, households: int) -> list[Gate]:
     worst = min(by_seed, key=lambda one: one.share)
     gates.append(
         Gate(
-            "customers who react: intervals that hold the truth",
+            "customers who react: intervals that hold the truth at every month's end",
             f"{held} of {intervals}",
             f"{worst.held} of {worst.intervals}",
             bar,

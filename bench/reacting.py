@@ -10,20 +10,23 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.engine import DEFINITIONS
 from bench.harness.machine import ROOT
 from orchestrator.definitions.catalogue import CATALOGUE
 from orchestrator.demo.injected import Arrived, Change, Reacted, Reaction, by_customer, react, read
 from orchestrator.demo.world import World
+from orchestrator.events import DAY
 from orchestrator.learning.intervals import Interval
 from orchestrator.learning.program import Ledger, fill, whole_program
-from orchestrator.learning.uplift import compare
+from orchestrator.learning.uplift import compare, segments, whole
 from orchestrator.program import Definitions, Program
 from orchestrator.records import to_record
 from orchestrator.reference import Reference
 from orchestrator.runtime.definitions_folder import load_folder
+
+MONTH = 30 * DAY
 
 TWO = ROOT / "bench" / "definitions" / "two_at_once"
 
@@ -102,27 +105,39 @@ def _bias(reacted: Sequence[Reacted]) -> Bias:
     for one in reacted:
         outcomes = _outcomes(one)
         found = next(each for each in compare(outcomes).campaigns if each.campaign == "cart_rescue")
-        truths.append(one.truth(outcomes)["cart_rescue"])
+        truths.append(one.truth(outcomes)["cart_rescue", ""])
         assert found.difference is not None, "too few households"
         errors.append(found.difference.mean - truths[-1])
     return Bias(statistics.fmean(truths), tuple(errors))
 
 
+class Look(NamedTuple):
+    """What was known of something at one time, and what was true of it then."""
+
+    interval: Interval
+    truth: float
+
+    @property
+    def held(self) -> bool:
+        """Whether the interval holds the truth."""
+        return self.interval.low <= self.truth <= self.interval.high
+
+
 @dataclass
 class Coverage:
-    """How many intervals there were, and how many held the truth."""
+    """How many intervals there were, and how many held the truth whenever somebody looked."""
 
     intervals: int = 0
     held: int = 0
     truth: float = 0.0
     widths: float = 0.0
 
-    def add(self, interval: Interval, truth: float) -> None:
-        """Count an interval."""
+    def add(self, last: Look, held: bool) -> None:
+        """Count an interval by how it came to be at last, and whether it held the truth at every look."""
         self.intervals += 1
-        self.held += interval.low <= truth <= interval.high
-        self.truth += truth
-        self.widths += interval.high - interval.low
+        self.held += held
+        self.truth += last.truth
+        self.widths += last.interval.high - last.interval.low
 
     @property
     def share(self) -> float:
@@ -131,28 +146,38 @@ class Coverage:
 
 
 def semi_synthetic(people: Households, seeds: int) -> tuple[dict[str, Coverage], list[Coverage]]:
-    """Return how often the shipped pack's intervals hold the truth: by campaign, with the program, and by seed."""
-    definitions = load_folder(DEFINITIONS)
+    """Return how often the shipped pack's intervals hold the truth at the end of every month: by name, and by seed.
+
+    There is one per campaign, per segment of one, and for the program as a whole at the end of the year.
+    """
+    retail = load_folder(DEFINITIONS)
+    definitions = replace(retail, policy=replace(retail.policy, by=("value_tier",)))
     by_name: defaultdict[str, Coverage] = defaultdict(Coverage)
     by_seed = []
     for seed in range(seeds):
         by_seed.append(Coverage())
         reacted = people.react([definitions], RETAIL, f"{seed}")
-        for name, interval, truth in _held_against_truth(definitions, people, reacted, f"{seed}"):
-            by_name[name].add(interval, truth)
-            by_seed[-1].add(interval, truth)
+        looks: defaultdict[str, list[Look]] = defaultdict(list)
+        for name, look in _looks(definitions, people, reacted, f"{seed}"):
+            looks[name].append(look)
+        for name, found in looks.items():
+            held = all(look.held for look in found)
+            by_name[name].add(found[-1], held)
+            by_seed[-1].add(found[-1], held)
     return dict(sorted(by_name.items())), by_seed
 
 
-def _held_against_truth(
-    definitions: Definitions, people: Households, reacted: Reacted, salt: str
-) -> Iterator[tuple[str, Interval, float]]:
+def _looks(definitions: Definitions, people: Households, reacted: Reacted, salt: str) -> Iterator[tuple[str, Look]]:
     outcomes = _outcomes(reacted)
-    truths = reacted.truth(outcomes)
-    for one in compare(outcomes).campaigns:
-        if one.difference is not None:
-            yield one.campaign, one.difference, truths[one.campaign]
     began = min(outcome["window_from"] for outcome in outcomes)
+    for until in range(began + MONTH, people.until + MONTH, MONTH):
+        known = [outcome for outcome in outcomes if outcome["window_until"] <= until]
+        for groups in (whole, segments):
+            truths = reacted.truth(known, groups)
+            for one in compare(known, groups=groups).campaigns:
+                if one.difference is not None:
+                    name = f"{one.campaign}, {one.group}" if one.group else one.campaign
+                    yield name, Look(one.difference, truths[one.campaign, one.group])
     customers = [f"{salt}/{customer}" for customer in people.lives]
     earned, changed = (
         whole_program(_ledger(customers, of, outcomes), definitions.policy, began, people.until).against_none
@@ -160,7 +185,7 @@ def _held_against_truth(
     )
     if earned is not None and earned.difference is not None:
         assert changed is not None and changed.treatment.interval is not None
-        yield "all against the hold-out", earned.difference, changed.treatment.interval.mean
+        yield "all against the hold-out", Look(earned.difference, changed.treatment.interval.mean)
 
 
 def _ledger(customers: Sequence[str], money: Sequence[Change], outcomes: Sequence[dict[str, Any]]) -> Ledger:

@@ -25,6 +25,7 @@ from orchestrator.demo.feed import PRODUCTS
 from orchestrator.demo.world import World
 from orchestrator.events import CLICKED, HOUR, ORDERED, PROFILE, Event
 from orchestrator.identity import draw, identify, pick
+from orchestrator.learning.uplift import Groups, Outcome, measured, newest_of, whole
 from orchestrator.program import Program
 from orchestrator.records import CampaignOutcome, Trigger
 from orchestrator.reference import Reference, product_of
@@ -71,13 +72,14 @@ class Reacted:
     orders: list[Change] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
 
-    def truth(self, outcomes: Iterable[Mapping[str, object]]) -> dict[str, float]:
-        """Return what each campaign truly gained per treated window, of those windows that are measured."""
-        gained: defaultdict[str, list[int]] = defaultdict(list)
-        for outcome in outcomes:
-            if outcome["arm"] == "treatment" and not outcome["void"]:
-                gained[str(outcome["campaign"])].append(self.effects.get(str(outcome["outcome_id"]), 0))
-        return {campaign: sum(found) / len(found) for campaign, found in sorted(gained.items())}
+    def truth(self, outcomes: Iterable[Outcome], groups: Groups = whole) -> dict[tuple[str, str], float]:
+        """Return what each group of a campaign's windows truly gained per treated one, of those that are measured."""
+        gained: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        for outcome in measured(newest_of(outcomes)):
+            if outcome["arm"] == "treatment":
+                for group in groups(outcome):
+                    gained[outcome["campaign"], group].append(self.effects.get(outcome["outcome_id"], 0))
+        return {group: sum(found) / len(found) for group, found in sorted(gained.items())}
 
 
 def read(world: World) -> tuple[Reference, list[Arrived]]:
