@@ -16,10 +16,11 @@ from orchestrator.cli.reading import brokers, settings_of
 from orchestrator.cli.recorded import instant
 from orchestrator.demo.replayer import Replayer
 from orchestrator.events import FOREVER
-from orchestrator.runtime.compose import build_learner, codec_of, topics_of
+from orchestrator.runtime.compose import build_learner, codec_of, require_learning, topics_of
 from orchestrator.runtime.connection import client_config, connect
 from orchestrator.runtime.errors import USAGE, OperatorError
 from orchestrator.runtime.learner import Learned
+from orchestrator.runtime.settings import PUBLISHED
 from orchestrator.runtime.topic_admin import verify
 from orchestrator.runtime.units import duration_ms
 
@@ -72,6 +73,8 @@ def replay(
     learns = None if learn_every is None else _length("--learn-every", learn_every)
     every, settles = _length("--barrier-every", barrier_every), _length("--settle", settle)
     topics = topics_of(settings)
+    if learns is not None and settings.definitions not in (None, PUBLISHED):
+        require_learning(settings.definitions, topics)
     if findings := verify(connect(settings), topics):
         raise OperatorError("the topics are not as topics.yaml declares them:", details=findings)
     until = FOREVER if to is None else instant("--to", to, end=True)

@@ -22,11 +22,10 @@ from orchestrator.report.data import NO_RECORD, SEVERAL, ReportData
 from orchestrator.report.document import render
 from orchestrator.report.summary import summary
 from orchestrator.runtime.auditor import audit_topics
-from orchestrator.runtime.compose import topics_of
+from orchestrator.runtime.compose import require_learning, topics_of
 from orchestrator.runtime.connection import connect
-from orchestrator.runtime.definitions_folder import load_folder
 from orchestrator.runtime.embedded_broker import EmbeddedBroker
-from orchestrator.runtime.errors import USAGE, OperatorError
+from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.policy_log import read_versions
 from orchestrator.runtime.record_reader import RecordReader
 from orchestrator.runtime.settings import load as load_settings
@@ -83,12 +82,8 @@ def run_demo(config: DemoConfig, console: Console, after: AfterRun) -> DemoResul
         environment = _environment(config, servers, folder)
         settings = load_settings(environment)
         topics = topics_of(settings)
-        if config.learn_every is not None and not load_folder(config.definitions, topics.catalogue).policy.learns:
-            raise OperatorError(
-                f"the definitions in '{config.definitions}' choose by priority, so there is nothing to learn: write "
-                "`choose: { method: expected_value }` into their policy, or leave --learn-every out",
-                exit_code=USAGE,
-            )
+        if config.learn_every is not None:
+            require_learning(config.definitions, topics)
         apply(connect(settings), topics)
         reader = RecordReader.open(settings)
         if any(len(span) for span in reader.spans(topics.decisions).values()):

@@ -97,12 +97,16 @@ def _rows(values: LeafValue) -> Iterator[Sequence[str]]:
         over = values.advantages(value, START)
         yield (
             arm,
-            f"{fmean(value.gain) / 100:,.2f}",
-            f"± {pstdev(value.gain) / 100:,.2f}",
-            f"{fmean(over) / 100:,.2f}",
+            _money(fmean(value.gain)),
+            f"± {_money(pstdev(value.gain))}",
+            _money(fmean(over)),
             f"{value.control_bp / 100:g} %",
             value.state,
         )
+
+
+def _money(amount: float) -> str:
+    return f"{round(amount / 100, 2) + 0.0:,.2f}"  # no minus in front of nothing
 
 
 def _instant(at: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Producer
@@ -180,6 +181,16 @@ def build_learner(settings: Settings, learned: Learned, *, every: int | None = N
     )
     shared = {**client_config(settings), "logger": kafka_log}
     return Learner(config, shared, topics, codec_of(settings), definitions, learned, now_ms, steady_ms)
+
+
+def require_learning(folder: Path, topics: Topics) -> None:
+    """Raise an OperatorError where the definitions of a folder leave nothing to learn, before one waits for it."""
+    if not load_folder(folder, topics.catalogue).policy.learns:
+        raise OperatorError(
+            f"the definitions in '{folder}' choose by priority, so there is nothing to learn: write "
+            "`choose: { method: expected_value }` into their policy, or leave --learn-every out",
+            exit_code=USAGE,
+        )
 
 
 def _looked_up(

@@ -238,11 +238,15 @@ def test_a_replay_refuses_what_would_not_be_a_replay(embedded: EmbeddedBroker, t
     written = write(made(10, days=10), tmp_path / "history", ".jsonl")
     lines = (written / "purchases.jsonl").read_text().splitlines()
     stream = Stream(embedded.bootstrap, tmp_path, partitions=2)
+    by_priority = tmp_path / "pack"
+    by_priority.mkdir()
+    (by_priority / "all.yaml").write_text("choose: { method: priority }\n")
     told = []
     for more, environment, events in (
         ((), {"ORCHESTRATOR_BARRIERS": "live"}, lines),
         ((), {}, lines[::-1]),
         (("--learn-every", "0s"), {}, lines),
+        (("--learn-every", "7d"), {"ORCHESTRATOR_DEFINITIONS": str(by_priority)}, lines),
         ((), {"ORCHESTRATOR_TOPIC_PREFIX": "nowhere-"}, lines),
     ):
         (written / "purchases.jsonl").write_text("\n".join(events))
@@ -250,8 +254,8 @@ def test_a_replay_refuses_what_would_not_be_a_replay(embedded: EmbeddedBroker, t
         ended = CliRunner().invoke(main, arguments, env={**stream.environment, **environment})
         told.append((ended.exit_code, ended.output))
 
-    assert [code for code, _ in told] == [2, 2, 2, 1]
-    wanted = ["ORCHESTRATOR_BARRIERS=replay", "sort it by arrived_at", "no time at all", "is missing"]
+    assert [code for code, _ in told] == [2, 2, 2, 2, 1]
+    wanted = ["ORCHESTRATOR_BARRIERS=replay", "sort it by arrived_at", "no time at all", "nothing to learn", "missing"]
     assert [text for text, (_, output) in zip(wanted, told, strict=True) if text not in output] == []
 
 
