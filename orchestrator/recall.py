@@ -21,7 +21,7 @@ from orchestrator.arbitration.series import SERIES, begin_series, free_slot, rec
 from orchestrator.arbitration.trigger import count_own_message
 from orchestrator.customer import OPEN, WAITING, Answered, Customer, Instance, Window
 from orchestrator.engine import observe
-from orchestrator.events import FOREVER, Event
+from orchestrator.events import DAY, FOREVER, Event
 from orchestrator.measurement import SLOT, hold_slot
 from orchestrator.moments.launches import await_launches, launch_is_over
 from orchestrator.moments.lifecycle import arm, leave, look_at_all_stock, schedule
@@ -35,6 +35,9 @@ from orchestrator.reference import Reference
 from orchestrator.step import Step
 
 T = TypeVar("T")
+
+_DAILY = frozenset({Reason.NOT_ELIGIBLE, Reason.UNKNOWN_VALUE, Reason.NONE_BETTER})
+"""Why a moment was not answered that is looked at again a day later, and so on."""
 
 
 def stretches(history: Iterable[tuple[int, T]], size: int) -> Iterator[list[T]]:
@@ -105,6 +108,7 @@ def hand_over(
     if not something_is_open:
         customer.decide_at = FOREVER
     elif customer.decide_at < FOREVER:
+        _look_again(customer, clock + 1)
         customer.decide_at = max(customer.decide_at, clock + 1)
 
 
@@ -121,6 +125,7 @@ def count_use(program: Program, quotas: Quotas, decision: Decision) -> None:
 def _observe(step: Step, event: Event) -> None:
     _release(step, event.time - 1)  # an event at the very instant of a timer comes first
     customer = step.customer
+    _look_again(customer, event.time)
     answered, customer.answered = customer.answered, []
     series, member = customer.fact(SERIES), customer.fact(MEMBER)
     if series is not None:
@@ -143,6 +148,19 @@ def _release(step: Step, until: int) -> None:
     if due <= until and customer.window is not None:
         customer.now = max(customer.now, min(due, until))
         free_slot(step)
+
+
+def _look_again(customer: Customer, until: int) -> None:
+    """Let the looks go by that came to nothing new before an instant, which nobody wrote down.
+
+    What is not meant for a customer now, or not worth it, is looked at once a day.
+    """
+    late = until - customer.decide_at
+    if late <= 0:
+        return
+    reasons = {one.reason for name in customer.fires for one in customer.peek(name).values() if one.state == OPEN}
+    if reasons <= _DAILY:
+        customer.decide_at += -(-late // DAY) * DAY
 
 
 def _take(step: Step, decision: Decision) -> None:

@@ -256,6 +256,24 @@ def test_priority_is_what_it_was_whatever_was_learned(history: Lively, reference
     assert said(play(*history, plain, reference=reference)) == said(play(*history, plain))
 
 
+def test_a_window_that_begins_at_this_very_instant_is_not_cut_short() -> None:
+    """It would have no length: met in a history in which two moments opened at one instant, in two steps."""
+    history = lively(538494029, (0, 0, 0, HOUR, 5 * HOUR, 2 * DAY))
+    both = by_value(2.5, method="compare", compare={"priority": 5_000, "expected_value": 5_000})
+
+    check_audit(play(*history, both, reference=reference_of(826372015)))
+
+
+def test_looks_that_nobody_wrote_down_go_on_after_a_loss() -> None:
+    """A day after the last one, as without it: met in a history in which nothing was worth sending for days."""
+    history, reference, compiled = lively(731380976, (0,)), reference_of(513326531), by_value(2.5)
+    undisturbed = said(test_recall.play(*history, cut=None, compiled=compiled, reference=reference))
+
+    for cut in (18, 19, 20):
+        lost = test_recall.play(*history, cut=cut, compiled=compiled, reference=reference)
+        assert said(lost) == undisturbed
+
+
 def test_the_histories_reach_every_way_to_choose() -> None:
     """The generator is worth something: none that is better, exploration, cold starts, look-ahead, interruptions."""
     seen: Counter[str] = Counter()

@@ -30,8 +30,8 @@ def contenders(situation: Situation, grounds: Grounds, options: Iterable[Option]
     campaign = None if window is None else situation.program.campaigns.get(window.campaign)
     if times and window is not None and campaign is not None:
         running = grounds.value(arm_of(window.campaign, window.offer, campaign.send.channel))
-    if running is None or window is None or campaign is None:
-        return
+    if running is None or window is None or campaign is None or window.start >= situation.now:
+        return  # nothing to compare with, or it begins at this very instant: a window of no length is none
     withheld = _messages(situation.customer, window, campaign) if window.control else ()
     beside = replace(situation, withheld=withheld, contacts={})
     for option in options:
