@@ -139,7 +139,8 @@ def test_the_loop_forgets_by_its_slowest_partition(
     deciding: Any = SimpleNamespace(max_lag=lag, reference=reference)
     nothing: Any = None
     config = LoopConfig(["clickstream"], None, "changelog", "w0", commit_interval=1_000)
-    loop = Loop(config, nothing, nothing, nothing, nothing, NoBarriers(), deciding, nothing, nothing, now_ms)
+    producer: Any = SimpleNamespace(produce=None)
+    loop = Loop(config, nothing, producer, nothing, nothing, NoBarriers(), deciding, nothing, nothing, now_ms)
     for number, reached in enumerate((50 * HOUR, slowest)):
         partition: Any = SimpleNamespace(reached=reached, program=first_moments(), has_changes=False)
         loop.partitions[number] = partition

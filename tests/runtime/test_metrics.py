@@ -182,7 +182,7 @@ def test_the_census_goes_on_without_steps(bench: Bench, monkeypatch: pytest.Monk
 
 def idle_loop(bench: Bench) -> Loop:
     """Return a loop around one partition to which nothing comes any more."""
-    nothing: Any = SimpleNamespace(consume=lambda *_: [], poll=lambda *_: 0, reached=lambda _: True)
+    nothing: Any = SimpleNamespace(consume=lambda *_: [], poll=lambda *_: 0, reached=lambda _: True, produce=None)
     config = LoopConfig(INPUTS, "clock", "changelog", "w0", commit_interval=1_000)
     loop = Loop(config, nothing, nothing, nothing, nothing, NoBarriers(), nothing, nothing, nothing, now_ms)
     loop.partitions[7] = bench.partition
