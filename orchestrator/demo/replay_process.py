@@ -82,17 +82,17 @@ def replay(
 ) -> Replayed:
     """Replay a world into the topics of the settings, tell now and then how far it is, and return how it ended.
 
-    Where something is learned (ORCHESTRATOR_LEARN_EVERY) it waits for that; with `learns` it does it itself.
+    With `learns` it also learns as often as ORCHESTRATOR_LEARN_EVERY says, and waits for that.
     """
     world = World(seed, households=households, days=days)
-    every = settings.learn_every_ms
+    every = settings.learn_every_ms if learns else None
     replayer = Replayer(
         client_config(settings),
         topics_of(settings),
         codec_of(settings),
         barrier_every=BARRIER_EVERY,
         learn_every=every,
-        learner=build_learner(settings, Learned()) if learns and every is not None else None,
+        learner=None if every is None else build_learner(settings, Learned()),
     )
     stream = _Planting(world.stream(), replayer)
     told = 0
