@@ -71,15 +71,18 @@ def evidence_of(
         earned = earned - _explained(earned, before, balanced, place, rows["arm"], shape)
     mean = _over(total(balanced * earned), weight)
     centred = earned - mean.reshape(-1)[place]
-    spread = _spread(total(balanced * centred * centred), weight - _over(squared, weight), weight)
+    squares, freedom = total(balanced * centred * centred), weight - _over(squared, weight)
+    spread = _spread(squares, freedom, weight)
     known = weight > 0
-    variance = np.where(known, spread[:, :, None] * _over(squared, weight * weight), MANY)
+    seen = total(np.ones(len(rows)))
+    single = spread[:, :, None] * _unlike(squares, freedom * spread[:, :, None], seen)[:, None]
+    variance = np.where(known, single * _over(squared, weight * weight), MANY)
     plain = total(weights)
     return Evidence(
         mean=(mean[0], mean[1]),
         variance=(variance[0], variance[1]),
         spread=np.sqrt(spread.mean(axis=0)),
-        rows=_pair(total(np.ones(len(rows)))),
+        rows=_pair(seen),
         responders=_pair(total(rows["responded"].astype(float))),
         response=_pair(_rates(total(weights * rows["responded"]), plain)),
         unsubscription=_pair(_rates(total(weights * rows["unsubscribed"]), plain)),
@@ -102,22 +105,33 @@ def _winsorised(values: Array, arm: Array, arms: int) -> Array:
 def _explained(
     earned: Array, before: Array, weights: Array, place: Array, arm: Array, shape: tuple[int, int, int]
 ) -> Array:
-    """Return what of every outcome the customer's own history explains, with one slope per arm (CUPED)."""
-    cells = int(np.prod(shape))
+    """Return what of every outcome history explains: a customer's own within a leaf, and a leaf's among leaves (CUPED).
 
-    def centred(values: Array) -> Array:
-        weight = np.bincount(place, weights, cells)
-        return values - _over(np.bincount(place, weights * values, cells), weight)[place]
+    Two slopes (Mundlak, 1978), for twelve weeks of one customer are mostly luck and those of a leaf are not: with one,
+    leaves that buy much would seem to owe it to treatment wherever control is small. One per arm within leaves; among
+    leaves one for all arms, from control alone, so that no uplift is explained away.
+    """
+    _, arms, leaves = shape
+    cell = place % (arms * leaves)
+    cells = 2 * arms * leaves
 
-    x, y = centred(before), centred(earned)
-    across = np.bincount(arm, weights * x * y, shape[1])
-    square = np.bincount(arm, weights * x * x, shape[1])
-    weight = np.bincount(arm, weights, shape[1])
+    def mean(values: Array, of: Array, count: int) -> Array:
+        return _over(np.bincount(of, weights * values, count), np.bincount(of, weights, count))[of]
+
+    x, y = before - mean(before, place, cells), earned - mean(earned, place, cells)
+    across, square = np.bincount(arm, weights * x * y, arms), np.bincount(arm, weights * x * x, arms)
     common = _over(across.sum(), square.sum())
-    few = LEAN_ON_ALL * _over(weight.sum(), np.array(float(len(arm)))) * _over(square.sum(), weight.sum())
-    slope = _over(across + few * common, square + few)
-    middle = _over(np.bincount(arm, weights * before, shape[1]), weight)
-    explained: Array = slope[arm] * (before - middle[arm])
+    few = LEAN_ON_ALL * _over(square.sum(), np.array(float(len(arm))))
+    slope = _over(across + few * common, square + few)[arm]
+    usual, middle = mean(before, cell, cells), mean(before, arm, arms)
+    within = slope * (before - usual)
+    control = place < arms * leaves
+    weights = weights * control
+    x = usual - mean(usual, arm, arms)
+    y = earned - within - mean(earned - within, arm, arms)
+    few = LEAN_ON_ALL * _over((weights * x * x).sum(), np.array(float(control.sum())))
+    among = _over((weights * x * y).sum() + few * common, (weights * x * x).sum() + few)
+    explained: Array = within + among * (usual - middle)
     return explained
 
 
@@ -127,6 +141,17 @@ def _spread(squares: Array, freedom: Array, weight: Array) -> Array:
     common = _over(squares.sum(), freedom.sum())
     few = LEAN_ON_ALL * _over(weight.sum(), np.array(max(float((weight > 0).sum()), 1.0))) * 0.1
     return np.maximum(_over(squares + few * common, freedom + few), 1.0)
+
+
+def _unlike(squares: Array, usual: Array, seen: Array) -> Array:
+    """Return how many times what is usual single outcomes vary in a leaf, by side and leaf: who buys much varies much.
+
+    One factor for all arms, so that it does not go up and down with what one arm happened to earn in one leaf.
+    """
+    squares, usual = squares.sum(axis=1), usual.sum(axis=1)
+    few = LEAN_ON_ALL * _over(usual.sum(axis=1), seen.sum(axis=(1, 2)))[:, None]
+    factors: Array = np.where(usual + few > 0, _over(squares + few, usual + few), 1.0)
+    return factors
 
 
 def _rates(hits: Array, weight: Array) -> Array:

@@ -152,6 +152,28 @@ def _solve(fixed: Array, share: Array, sets: Array, rate: Array, falls: float, a
     return value
 
 
+def earning_rate(columns: Columns, weights: Array, gain: Array, arm: Array) -> Array:
+    """Return what slots earned of late per millisecond, free time included, by [leaf, draw]; the last leaf is all.
+
+    `gain` is [arm, leaf, draw], and `arm` each outcome's place in it, -1 where it is of no use.
+    """
+    rows = columns.rows
+    leaves, draws = len(columns.leaves), gain.shape[2]
+    told = (rows["free_for"] >= 0) & (arm >= 0)
+    weights = np.where(told, weights, 0.0)
+    time = np.bincount(rows["leaf"], weights * (rows["free_for"] + rows["end"] - rows["start"]), leaves)
+    taken = np.bincount(arm * leaves + rows["leaf"], weights, gain.shape[0] * leaves) if len(rows) else np.zeros(0)
+    earned = np.zeros((leaves, draws))
+    if len(rows):
+        earned = (taken.reshape(-1, leaves)[:, :, None] * gain[:, :leaves]).sum(axis=0)
+    count = np.bincount(rows["leaf"], weights, leaves)
+    some = LEAN_ON_ALL / max(float(count.sum()), 1e-9)
+    earned = np.concatenate([earned + some * earned.sum(axis=0), earned.sum(axis=0)[None]])
+    time = np.append(time + some * time.sum(), time.sum())
+    rate: Array = np.divide(earned, time[:, None], out=np.zeros_like(earned), where=time[:, None] > 0)
+    return rate
+
+
 def _last_of_each(rows: Array) -> Array:
     """Return the place of each customer's last outcome."""
     order = np.lexsort((rows["end"], rows["customer"]))

@@ -12,7 +12,7 @@ from orchestrator.arbitration.campaign import Campaign
 from orchestrator.events import DAY
 from orchestrator.learning.evidence import Evidence, evidence_of, half_life_weights
 from orchestrator.learning.intervals import errors_wide
-from orchestrator.learning.journey import Moves, opportunities_of, values_of
+from orchestrator.learning.journey import Moves, earning_rate, opportunities_of, values_of
 from orchestrator.learning.outcomes import Array, Columns, Outcomes
 from orchestrator.learning.posterior import Posterior, posterior_of
 from orchestrator.program import Definitions
@@ -36,10 +36,19 @@ ENOUGH = {"treated": 50, "responders": 15, "control": 30, "control responders": 
 """Outcomes of an arm from which it is served at scale: below, only those few who explore get it."""
 
 ENOUGH_CONTROL = 300.0
-"""Outcomes in control, or what tells as much, from which an arm's control group in a leaf gets smaller."""
+"""Outcomes in control, or what tells as much, from which an arm's control in a leaf may come down to its floor."""
+
+SAFE_CONTROL_BP = 1_000
+"""The least share of control until then, basis points, or where it starts when that is less."""
+
+UNSETTLED, SETTLED = 2.0, 4.0
+"""Deviations from nothing at which what an arm is worth begins to be settled, and is: then it needs least control."""
 
 EXPLORE_UNTIL, EXPLORE_LESS = 60 * DAY, 120 * DAY
 """How long after the first decision exploration stays at its start, and when it has come down to its floor."""
+
+LATELY = 60 * DAY
+"""After which time what slots earned counts half for what they are worth: learning changes what they are used for."""
 
 FOLLOW_ON_WITHIN = 90 * DAY
 """How long a stage lasts where no campaign says within what time it comes after another."""
@@ -175,7 +184,7 @@ class _Planner:
         stopped = self._stopped(gain, moves, values)
         if stopped.any():
             values = self._values(np.where((proven[:, None] & ~stopped)[:, :, None], gain, -np.inf), moves)
-        control = self._control()
+        control = self._control(gain, moves, values, proven)
         leaves = {}
         for place, leaf in enumerate([*self.columns.leaves, EVERYBODY]):
             if leaf == EVERYBODY and (place == len(self.columns.leaves)) == self.alone:
@@ -254,7 +263,18 @@ class _Planner:
         forget = [1 / book.lasts(stage) for stage in self.stages]
         depth = self.policy.follow_on_depth if self.model.follow_ons else 0
         start = self.stages.index(START)
-        return values_of(gain, moves, opportunities, 1 / self.policy.horizon, forget, start, depth)
+        values = values_of(gain, moves, opportunities, 1 / self.policy.horizon, forget, start, depth)
+        # Several things can be open at once, and one that was declined does not come again at the next choice as these
+        # rates have it: they say well by how much stages differ, and too much of what a slot is worth. That is told by
+        # what slots do earn.
+        taken = np.where(np.isfinite(gain), gain, 0.0)
+        lately = half_life_weights(self.columns, self.as_of, min(LATELY, self.policy.half_life))
+        place = {arm: number for number, arm in enumerate(self.names)}
+        number = np.array([place.get(arm, -1) for arm in self.columns.arms], dtype=np.int64)
+        earning = earning_rate(self.columns, lately, taken, number[self.columns.rows["arm"]])
+        base = np.maximum(earning, 0.0) * self.policy.horizon
+        levelled: Array = values - values[:, [start]] + base[:, None]
+        return levelled
 
     def _stage_number(self, campaign: str) -> int:
         stage = self.book.stage_after(campaign)
@@ -287,14 +307,30 @@ class _Planner:
         upper = gain[:, :-1].mean(axis=2) + wide * deviation + opens[:, :-1]
         return np.concatenate([upper < 0, np.zeros((len(self.names), 1), dtype=bool)], axis=1)
 
-    def _control(self) -> Array:
-        """Return the share of control, basis points: it falls with what is known of control, down to its floor."""
+    def _control(self, gain: Array, moves: Moves, values: Array, proven: Array) -> Array:
+        """Return the share of control, basis points: it falls with what is known of an arm, down to its floor.
+
+        Until there is enough control it is never below `SAFE_CONTROL_BP`, however sure the rest may seem.
+        """
         known = self.evidence.spread[self.index, None] ** 2 / np.maximum(self.posterior.control[self.index], 1e-9)
         known = np.concatenate([known, known.min(axis=1, keepdims=True)], axis=1)
         start = np.array([campaign.control_bp for campaign in self.campaigns])[:, None]
         floor = np.array([campaign.control_floor_bp for campaign in self.campaigns])[:, None]
-        share: Array = np.maximum(np.minimum(start * ENOUGH_CONTROL / np.maximum(known, 1.0), start), floor)
+        share = np.maximum(np.minimum(start * ENOUGH_CONTROL / np.maximum(known, 1.0), start), floor)
+        # Whether an arm is better than a free slot may be settled long before its control group is that large.
+        worth = self._advantages(gain, moves, values)
+        surety = np.abs(worth.mean(axis=2)) / np.maximum(worth.std(axis=2), 1e-9)
+        settled = np.clip((surety - UNSETTLED) / (SETTLED - UNSETTLED), 0.0, 1.0)
+        least = np.where(known < ENOUGH_CONTROL, np.clip(SAFE_CONTROL_BP, floor, start), floor)
+        share = np.where(proven[:, None], share + (least - share) * settled, start)
         return np.rint(share).astype(int)
+
+    def _advantages(self, gain: Array, moves: Moves, values: Array) -> Array:
+        """Return what each arm is worth more than a free slot where a journey begins, by [arm, leaf, draw]."""
+        here = values[:, self.stages.index(START)]
+        there = np.where((moves.following >= 0)[None, :, None], values[:, moves.following], 0.0).swapaxes(0, 1)
+        advantages: Array = gain - moves.hold[:, :, None] * here + moves.lift[:, :, None] * there
+        return advantages
 
     def _explore(self) -> int:
         """Return the share of decisions that explore, basis points: less once there has been time to learn."""

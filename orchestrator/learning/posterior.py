@@ -105,11 +105,7 @@ class _Fit:
         """Return the variance of the uplift of each arm in each leaf."""
         constant, on_base, on_uplift = self.pull
         means = constant + on_base * self.base[:, None] + on_uplift * self.uplift[:, None]
-        shared = (
-            on_base**2 * self.base_variance[:, None]
-            + 2 * on_base * on_uplift * self.both[:, None]
-            + on_uplift**2 * self.uplift_variance[:, None]
-        )
+        shared = _carried(on_base, on_uplift, self.base_variance, self.both, self.uplift_variance)
         second = (self.shares[:, None] * (self.leaf_variance + shared + means**2)).sum(axis=2)
         first = (self.shares[:, None] * means).sum(axis=2)
         variances: Array = np.maximum(second - first**2, 0.0)
@@ -196,19 +192,30 @@ def _solve(evidence: Evidence, offset: Array, differ: Array, level: Array, centr
     e, f, g = 1 / t0 + 1 / v0 + 1 / v1, 1 / v1, 1 / t + 1 / v1
     own = e * g - f * f
     seen0, seen1 = z0 / v0 + z1 / v1, z1 / v1
+    base_variance, uplift_variance, both = q11 / det, q00 / det, -q01 / det
+    # How well a leaf's base is known: given its arm, and as far as the arm's is not known.
+    arm_unknown = _carried(g / t0 / own, -f / t / own, base_variance, both, uplift_variance)
     return _Fit(
         shares=_shares(likelihood),
         base=base,
         uplift=uplift,
-        base_variance=q11 / det,
-        uplift_variance=q00 / det,
-        both=-q01 / det,
+        base_variance=base_variance,
+        uplift_variance=uplift_variance,
+        both=both,
         pull=((e * seen1 - f * seen0) / own, -f / t0 / own, e / t / own),
         leaf_variance=e / own,
-        control_variance=g / own + np.zeros_like(z0),
+        control_variance=g / own + arm_unknown,
         offset=offset,
         evidence_of_pair=likelihood,
     )
+
+
+def _carried(on_base: Array, on_uplift: Array, base: Array, both: Array, uplift: Array) -> Array:
+    """Return the variance in leaves that comes of not knowing their arms, by [arm, leaf, pair]."""
+    variance: Array = (
+        on_base**2 * base[:, None] + 2 * on_base * on_uplift * both[:, None] + on_uplift**2 * uplift[:, None]
+    )
+    return variance
 
 
 def _shares(likelihood: Array) -> Array:

@@ -13,7 +13,7 @@ from orchestrator.arbitration.policy import Policy
 from orchestrator.events import DAY
 from orchestrator.identity import identify
 from orchestrator.learning.outcomes import Outcomes, half_of
-from orchestrator.learning.plan import plan
+from orchestrator.learning.plan import Model, plan
 from orchestrator.program import Definitions
 from orchestrator.valuation import COLD, EVERYBODY, PROVEN, START, STOPPED, records_of, snapshot_of
 
@@ -195,6 +195,37 @@ def test_control_and_exploration_come_down_with_evidence() -> None:
     assert late.explore_bp == 100
 
 
+@pytest.mark.parametrize("gain", [-900.0, -100.0, 0.0, 100.0, 900.0])
+def test_control_never_falls_below_a_tenth_before_enough_of_it_is_known(gain: float) -> None:
+    """However sure the worth seems: with 240 control outcomes a tenth or more, with 1,200 it may be the floor."""
+    few, many = (
+        plan(Outcomes(world({("a", ""): gain}, each=each)), definitions(campaign("a")), NOW, NOW).leaf("")
+        for each in (1_200, 6_000)
+    )
+
+    assert few.arms["a@email"].control_bp >= 1_000
+    assert 300 <= many.arms["a@email"].control_bp < 1_000
+
+
+def test_a_control_group_that_starts_smaller_than_a_tenth_does_not_grow() -> None:
+    """Who declares 5 % has 5 % until there is enough."""
+    small = Campaign("a", ("moment",), Send("email", "a"), Measure("margin", 7 * DAY), 500, 300)
+    leaf = plan(Outcomes(world({("a", ""): 900.0}, each=1_200)), definitions(small), NOW, NOW).leaf("")
+
+    assert leaf.arms["a@email"].control_bp == 500
+
+
+def test_a_free_slot_is_worth_what_slots_earn() -> None:
+    """In twelve days, of which seven were the window's, 300 was earned: for the horizon that many times as much."""
+    snapshot = plan(Outcomes(world({("a", ""): 300.0}, each=6_000)), definitions(campaign("a")), NOW, NOW)
+    leaf = snapshot.leaf("")
+
+    value = np.mean(leaf.stages[START])
+
+    assert value == pytest.approx(np.mean(leaf.arms["a@email"].gain) * Policy().horizon / (12 * DAY), rel=0.02)
+    assert value == pytest.approx(300.0 * Policy().horizon / (12 * DAY), rel=0.25)
+
+
 def test_a_longer_window_uses_up_more_of_the_slot() -> None:
     """The slot has a price: what it could have brought while the window holds it."""
     known = definitions(campaign("a"), campaign("b", window=28 * DAY))
@@ -212,13 +243,15 @@ def test_a_follow_on_adds_to_what_opens_it() -> None:
     records = list(world({("a", ""): 10.0}, each=1_500))
     records += [{**record, "stage": "a"} for record in world({("b", ""): 900.0}, each=1_500)]
 
-    leaf = plan(Outcomes(records), definitions(campaign("a", leads_to=("b",)), second), NOW, NOW).leaf("")
+    series = definitions(campaign("a", leads_to=("b",)), second)
+    leaf = plan(Outcomes(records), series, NOW, NOW).leaf("")
+    alone = plan(Outcomes(records), series, NOW, NOW, Model(follow_ons=False)).leaf("")
     first = leaf.arms["a@email"]
 
     assert first.next == "a"
     assert first.lift > 0.2
     assert np.mean(leaf.stages["a"]) > np.mean(leaf.stages[START]) + 500
-    assert np.mean(leaf.advantages(first, START)) > np.mean(first.gain) + 100
+    assert np.mean(leaf.advantages(first, START)) > np.mean(alone.advantages(alone.arms["a@email"], START)) + 100
 
 
 def test_a_campaign_begins_where_its_parent_is() -> None:
