@@ -6,7 +6,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-fast soak simulator lint types check docs compiled pure bench bench-peers bench-profile lock clean FORCE
+.PHONY: help demo test test-fast soak simulator simulate lint types check docs compiled pure bench bench-peers bench-profile lock clean FORCE
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
@@ -31,6 +31,9 @@ soak: $(STAMP) ## Faults on three nodes of Apache Kafka: MINUTES=20, ARGS='--see
 
 simulator: $(STAMP) ## Fault schedules against the real loop, without a broker: SCHEDULES=10000
 	@$(PY) -m tests.simulator --schedules $(or $(SCHEDULES),10000) $(ARGS)
+
+simulate: $(STAMP) ## Learning in a market whose truth is known, beside who knows it: ARGS='--customers 8000 --seeds 1-8'
+	@$(PY) -m orchestrator simulate $(ARGS)
 
 lint: $(STAMP) ## Check style and formatting with ruff
 	@$(PY) -m ruff check .

@@ -26,7 +26,7 @@ LAYERS = (
     ("definitions",),
     ("runtime",),
     ("report",),
-    ("backtest",),
+    ("backtest", "simulate"),
     ("demo",),
     ("cli", "starter", "__main__"),
 )

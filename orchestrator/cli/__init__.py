@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "report": ("orchestrator.cli.report:report", "Show what every campaign was worth against randomised control."),
     "personas": ("orchestrator.cli.personas:personas", "Show for whom a campaign works, and propose to split it."),
+    "simulate": (
+        "orchestrator.cli.simulate:simulate",
+        "Let the engine and the learner live a year in a market whose truth is known, beside those who know it.",
+    ),
     "journeys": ("orchestrator.cli.journeys:journeys", "Show which campaigns followed which, and who ordered."),
     "segments": ("orchestrator.cli.segments:segments", "Show how large each segment was, week by week, and why."),
     "dead-letters": (

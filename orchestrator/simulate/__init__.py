@@ -1,0 +1,1 @@
+"""Worlds whose truth is known: what learning makes of them through the real engine, beside what would be best."""

@@ -1,0 +1,1 @@
+"""Markets whose truth is known."""
