@@ -1,8 +1,9 @@
-"""How long the control role takes to learn, and in how much memory: `python -m bench.learning [--outcomes N ...]`.
+"""How long the control role takes to learn, and in how much memory: `python -m bench.learning [--write]`.
 
 Outcomes of campaigns in leaves are written to Apache Kafka as engines write them. A control worker reads all of them,
 publishes the first snapshot, then one more when an outcome was added: the first costs what a restart costs, the second
-what every hour costs. Memory is that of the whole process, its audit of an empty stream included.
+what every hour costs. Memory is that of the whole process, its audit of an empty stream included; an engine's is what
+it holds for as long as a snapshot is in force.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Producer
 
-from bench.harness.machine import machine, table
+from bench.harness.machine import about, machine, table, write
 from orchestrator.demo.workers import WorkerProcess
 from orchestrator.events import DAY, HOUR
 from orchestrator.identity import fingerprint, identify
 from orchestrator.records import CampaignOutcome
+from orchestrator.reference import Reference
 from orchestrator.runtime.compose import codec_of, topics_of
 from orchestrator.runtime.connection import connect
 from orchestrator.runtime.partitioner import partition_of
@@ -39,7 +43,9 @@ FIGURES = {
     "snapshot once more, s": "again",
     "memory of the process, MiB": "memory",
     "snapshot, KiB": "snapshot",
+    "held by an engine, KiB": "held",
 }
+GOALS = {"planning alone, s": "≤ 10", "snapshot, KiB": "≤ 20,480"}
 
 
 def definitions(campaigns: int) -> str:
@@ -145,14 +151,15 @@ class Engine:
 
 def measured(bootstrap: str, count: int, campaigns: int, leaves: int) -> dict[str, float]:
     """Return the figures for so many outcomes."""
+    name = f"bench-{count}-{campaigns}-{leaves}"
     with tempfile.TemporaryDirectory() as folder:
         pack = Path(folder) / "pack"
         pack.mkdir()
         (pack / "all.yaml").write_text(definitions(campaigns))
         environment = {
             "ORCHESTRATOR_BOOTSTRAP_SERVERS": bootstrap,
-            "ORCHESTRATOR_GROUP": f"bench-{count}",
-            "ORCHESTRATOR_TOPIC_PREFIX": f"bench-{count}-",
+            "ORCHESTRATOR_GROUP": name,
+            "ORCHESTRATOR_TOPIC_PREFIX": f"{name}-",
             "ORCHESTRATOR_PARTITIONS": "4",
             "ORCHESTRATOR_REPLICATION": "1",
             "ORCHESTRATOR_STATE_DIR": f"{folder}/state",
@@ -180,9 +187,26 @@ def measured(bootstrap: str, count: int, campaigns: int, leaves: int) -> dict[st
             planning = scraped.value("journey_learner_planning_seconds")
             memory = peak(worker)
         newest = read_versions(settings, topics)[-1]
-        encode = codec_of(settings).encoder(next(topic for topic in topics.references if topic.schema == "policy_leaf"))
-        size = sum(len(encode(record)) for record in newest.values())
-    return {"first": first, "planning": planning, "again": again, "memory": memory, "snapshot": size / 1024}
+        topic = next(topic for topic in topics.references if topic.schema == "policy_leaf")
+        codec = codec_of(settings)
+        encoded = [codec.encoder(topic)(record) for record in newest.values()]
+        size = sum(map(len, encoded)) / 1024
+        holds = held(encoded, codec.decoder(topic))
+    return {
+        "first": first, "planning": planning, "again": again, "memory": memory, "snapshot": size, "held": holds
+    }  # fmt: skip
+
+
+def held(encoded: Iterable[bytes], decode: Callable[[bytes, None], Mapping[str, Any]]) -> float:
+    """Return how much an engine's memory grows by when it takes a snapshot in, KiB."""
+    tracemalloc.start()
+    try:
+        reference = Reference()
+        for value in encoded:
+            reference.take("policy_leaf", decode(value, None))
+        return tracemalloc.get_traced_memory()[0] / 1024
+    finally:
+        tracemalloc.stop()
 
 
 def wait(worker: WorkerProcess, snapshots: int) -> None:
@@ -207,24 +231,40 @@ def peak(worker: WorkerProcess) -> float:
 
 
 def main() -> None:
-    """Print a table, or JSON."""
+    """Print a table, or write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--outcomes", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--campaigns", type=int, default=12)
     parser.add_argument("--leaves", type=int, default=9)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--write", action="store_true", help="also with 300 campaigns and 300 leaves, into bench/results"
+    )
     options = parser.parse_args()
+    sizes = [(count, options.campaigns, options.leaves) for count in options.outcomes]
+    if options.write:
+        sizes.append((max(options.outcomes), 300, 300))
+    facts = machine()
     with KafkaBroker() as kafka:
-        found = {
-            count: measured(kafka.bootstrap, count, options.campaigns, options.leaves) for count in options.outcomes
-        }
+        found = {size: measured(kafka.bootstrap, *size) for size in sizes}
+    records = [
+        {"outcomes": count, "campaigns": campaigns, "leaves": leaves, **figures}
+        for (count, campaigns, leaves), figures in found.items()
+    ]
+    header = ["", *(f"{c} campaigns, {n} leaves: {count:,} outcomes" for count, c, n in found), "goal"]
+    rows = [
+        [name, *(f"{figures[key]:,.1f}" for figures in found.values()), GOALS.get(name, "")]
+        for name, key in FIGURES.items()
+    ]
     if options.json:
-        print(json.dumps(found))
-        return
-    header = [f"{options.campaigns} campaigns, {options.leaves} leaves", *(f"{count:,} outcomes" for count in found)]
-    rows = [[name, *(f"{figures[key]:,.1f}" for figures in found.values())] for name, key in FIGURES.items()]
-    print(table(header, rows))
-    print(", ".join(f"{name}: {text}" for name, text in machine().items()))
+        print(json.dumps(records))
+    else:
+        print(table(header, rows))
+    if options.write:
+        text = (
+            f"# What it takes to learn\n\n`python -m bench.learning --write`\n\n{table(header, rows)}\n{about(facts)}"
+        )
+        write("learning", {"machine": facts, "found": records}, text)
 
 
 if __name__ == "__main__":
