@@ -32,7 +32,8 @@ def test_scores_are_shares_of_the_segment_oracle() -> None:
     found = results(0.8)
 
     assert found.year(OURS) == pytest.approx({1: 0.8, 2: 0.8})
-    assert found.quarter(OURS, 3, HINDSIGHT) == pytest.approx({1: 0.8 / 0.6, 2: 0.8 / 0.6})
+    assert found.quarter(OURS, 3) == pytest.approx({1: 0.8, 2: 0.8})
+    assert found.ahead(OURS, 3, HINDSIGHT) == pytest.approx({1: 0.2 * 90, 2: 0.2 * 90})
     assert f"| {OURS} | 8,000 x 2 | 288.00 | 80.0% | 80.0% (seed 1) | 72.00 · 72.00 · 72.00 · 72.00 |" in tables(found)
 
 
