@@ -162,10 +162,9 @@ def earning_rate(columns: Columns, weights: Array, gain: Array, arm: Array) -> A
     told = (rows["free_for"] >= 0) & (arm >= 0)
     weights = np.where(told, weights, 0.0)
     time = np.bincount(rows["leaf"], weights * (rows["free_for"] + rows["end"] - rows["start"]), leaves)
-    taken = np.bincount(arm * leaves + rows["leaf"], weights, gain.shape[0] * leaves) if len(rows) else np.zeros(0)
-    earned = np.zeros((leaves, draws))
-    if len(rows):
-        earned = (taken.reshape(-1, leaves)[:, :, None] * gain[:, :leaves]).sum(axis=0)
+    place = np.maximum(arm, 0) * leaves + rows["leaf"]
+    taken = np.bincount(place, weights, gain.shape[0] * leaves)[: gain.shape[0] * leaves]
+    earned = (taken.reshape(-1, leaves)[:, :, None] * gain[:, :leaves]).sum(axis=0) if leaves else np.zeros((0, draws))
     count = np.bincount(rows["leaf"], weights, leaves)
     some = LEAN_ON_ALL / max(float(count.sum()), 1e-9)
     earned = np.concatenate([earned + some * earned.sum(axis=0), earned.sum(axis=0)[None]])

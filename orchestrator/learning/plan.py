@@ -299,7 +299,7 @@ class _Planner:
         """Return whether even the upper bound of an arm, with what it opens, is below nothing, at every look."""
         posterior = self.posterior
         rows = (self.evidence.rows[0] + self.evidence.rows[1])[self.index]
-        wide = np.array([[errors_wide(int(count)) if count > 1 else np.inf for count in row] for row in rows])
+        wide = np.array([errors_wide(int(count)) if count > 1 else np.inf for count in rows.flat]).reshape(rows.shape)
         start = self.stages.index(START)
         ahead = np.where((moves.following >= 0)[:, None], values.mean(axis=2)[:, moves.following].T, 0.0)
         opens = moves.lift * np.maximum(ahead - values.mean(axis=2)[:, start], 0.0)

@@ -276,6 +276,15 @@ def test_offers_are_arms() -> None:
     assert sorted(snapshot.leaf("").arms) == ["a+none@email", "a+pct_10@email"]
 
 
+@pytest.mark.parametrize("left", [("b",), ()])
+def test_outcomes_of_campaigns_that_are_gone_stop_nobody(left: tuple[str, ...]) -> None:
+    """They are left out, also where nothing is left of all that was tried."""
+    snapshot = plan(Outcomes(world(UPLIFT, each=300)), definitions(*map(campaign, left)), NOW, NOW)
+
+    assert snapshot.outcomes == 1_200
+    assert {arm for leaf in snapshot.leaves.values() for arm in leaf.arms} == {f"{name}@email" for name in left}
+
+
 def test_nothing_at_all_is_a_plan_too() -> None:
     """Before the first outcome every arm is cold, with the full control group and all of the exploration."""
     snapshot = plan(Outcomes(), definitions(campaign("a")), NOW, NOW)
