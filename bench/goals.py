@@ -291,38 +291,68 @@ class Goals:
         ]
 
     def customers(self) -> list[Figure]:
-        """Cost per event with few customers and with very many, at the same events."""
+        """Cost per event with few customers and with very many, at the same events.
+
+        Of very many customers more have something come due that no event brings. So each population is measured with
+        a hundredth of the events, too: what the others cost beyond that is the events' own.
+        """
         few, many = 10_000, self.options.many
-        cost: dict[int, list[float]] = {few: [], many: []}
+        events: dict[tuple[int, int], int] = {}
+        cost: dict[tuple[int, int], list[float]] = {}
         memory = {}
-        events = {}
-        for population in cost:
-            # As many events in both, of all of the few and of one in so many of the many.
-            backlog = Backlog(few, stride=population // few)
-            events[population] = self.fill(f"of{population}-", backlog)
+        for population in (few, many):
             names = [customer_name(number) for number in range(population)]
-            past = seed.with_orders(ORDERS)
             where = self.folder / f"of-{population}"
-            seed.seed(where, DEFINITIONS / "twenty_moments", names, PARTITIONS, STARTS_AT - 1, past)
+            seed.seed(where, DEFINITIONS / "twenty_moments", names, PARTITIONS, STARTS_AT - 1, seed.with_orders(ORDERS))
+            for active in (few, few // 100):
+                # As many events in both, of all of the few and of one in so many of the many.
+                backlog = Backlog(active, stride=population // active)
+                events[population, active] = self.fill(f"of{population}-{active}-", backlog)
+                cost[population, active] = []
         for _ in range(self.options.rounds):
-            for population, found in cost.items():
+            for (population, active), found in cost.items():
                 where = self.folder / f"of-{population}"
-                definitions = DEFINITIONS / "twenty_moments"
-                run = self.replayed(f"of{population}-", definitions, where, events[population])
-                found.append(run.cpu_us_per_event)
-                memory[population] = run.peak_mib
-        ratios = [high / low for low, high in zip(cost[few], cost[many], strict=True)]
+                count = events[population, active]
+                run = self.replayed(f"of{population}-{active}-", DEFINITIONS / "twenty_moments", where, count)
+                found.append(run.cpu_us_per_event * count)
+                if active == few:
+                    memory[population] = run.peak_mib
+        each = {
+            population: [total / events[population, few] for total in cost[population, few]]
+            for population in (few, many)
+        }
+        own = {
+            population: [
+                (total - rest) / (events[population, few] - events[population, few // 100])
+                for total, rest in zip(cost[population, few], cost[population, few // 100], strict=True)
+            ]
+            for population in (few, many)
+        }
         return [
             Figure(
                 f"cost per event, {many:,} customers against {few:,}",
-                f"{statistics.median(ratios):.2f}× ({min(ratios):.2f} to {max(ratios):.2f})",
+                _ratio(each[few], each[many]),
                 "≤ 1.5×",
                 "",
-                f"{events[few]:,} events each, 1.5 KB states; {statistics.median(cost[few]):.1f} and "
-                f"{statistics.median(cost[many]):.1f} CPU-µs, {memory[few]:.0f} and {memory[many]:.0f} MiB; the "
+                f"{events[few, few]:,} events each, 1.5 KB states; {statistics.median(each[few]):.1f} and "
+                f"{statistics.median(each[many]):.1f} CPU-µs, {memory[few]:.0f} and {memory[many]:.0f} MiB; the "
                 "timers of all customers run as well",
-            )
+            ),
+            Figure(
+                f"the same without what comes due for other customers, {many:,} against {few:,}",
+                _ratio(own[few], own[many]),
+                "≤ 1.5×",
+                "",
+                f"beyond what a hundredth of the events costs; {statistics.median(own[few]):.1f} and "
+                f"{statistics.median(own[many]):.1f} CPU-µs",
+            ),
         ]
+
+
+def _ratio(low: Sequence[float], high: Sequence[float]) -> str:
+    """Return the ratios of pairs as a table has them: the middle one, and between which they lie."""
+    found = [above / below for below, above in zip(low, high, strict=True)]
+    return f"{statistics.median(found):.2f}× ({min(found):.2f} to {max(found):.2f})"
 
 
 def copy_pack(pack_folder: Path, target: Path, count: int) -> None:
