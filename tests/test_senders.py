@@ -50,7 +50,7 @@ def produce(brokers: str, triggers: list[Trigger]) -> None:
 
 @pytest.mark.broker
 def test_the_documented_sender_honours_the_contract(embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It sends each trigger once, takes back what is retracted, sends nothing stale, and goes on where it was."""
+    """It sends each trigger once, takes back what is retracted, leaves all else alone, and goes on where it was."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(confluent_kafka, "Consumer", QuickConsumer)
     admin = AdminClient({"bootstrap.servers": embedded.bootstrap})
@@ -71,12 +71,21 @@ def test_the_documented_sender_honours_the_contract(embedded: EmbeddedBroker, mo
         )
         return done
 
-    stale, retracted = trigger("stale", valid_for=-1), trigger("a", action="retract")
-    produce(embedded.bootstrap, [trigger("a"), trigger("a"), stale, retracted, trigger("b")])
+    stale, retracted = trigger("stale", valid_for=-1), trigger("a", "retract", valid_for=-1)
+    audience = [trigger("in", "add"), trigger("in", "remove"), trigger("out", "remove", valid_for=-1)]
+    produce(
+        embedded.bootstrap,
+        [trigger("a"), trigger("a"), stale, retracted, *audience, trigger("newer", "unknown"), trigger("b")],
+    )
     done = follow_until("b")
 
     assert (sent, taken_back) == (["a", "b"], ["a"])
-    assert done == {("a", "send"), ("stale", "send"), ("a", "retract"), ("b", "send")}
+    assert {once for once in done if once[1] in {"send", "retract"}} == {
+        ("a", "send"),
+        ("stale", "send"),
+        ("a", "retract"),
+        ("b", "send"),
+    }
 
     produce(embedded.bootstrap, [trigger("c")])
     follow_until("c")
