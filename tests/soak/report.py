@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,8 @@ from tests.soak.oracle import Comparison
 
 BACK_WITHIN = 8.0
 """Seconds to the next commit of a worker that was killed and started again, in the fast profile."""
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)*")
 
 
 @dataclass(slots=True)
@@ -101,9 +104,9 @@ class Result:
             "## What was compared\n",
             self._compared(),
             "## Workers that ended by themselves and were started again\n",
-            table(
-                ("exit code and reason", "times"), [(what, str(n)) for what, n in self.exits.items()] or [("none", "0")]
-            ),
+            "By the last message of each, with *n* for its numbers; the last lines of every one are in "
+            "[soak.json](soak.json), under `exits`.\n",
+            self._exits_table(),
         ]
         return "\n".join(parts)
 
@@ -127,6 +130,13 @@ class Result:
                 rows.append((f"{kind}: {name}", *cells))
         return table(("figure", "n", "least", "median", "most"), rows)
 
+    def _exits_table(self) -> str:
+        times: Counter[str] = Counter()
+        for ended, count in self.exits.items():
+            times[reason_of(ended)] += count
+        rows = [(what, str(count)) for what, count in times.most_common()]
+        return table(("exit code and last message", "times"), rows or [("none", "0")])
+
     def _compared(self) -> str:
         report = self.audit
         records = ", ".join(f"{count:,} {role.replace('_', ' ')}" for role, count in self.outputs.items())
@@ -145,3 +155,13 @@ class Result:
     def _figures(self, name: str) -> list[float]:
         # A worker that is killed again as it restores is back only after two deaths; the second counts from its own.
         return [fault.figures[name] for fault in self.faults if name in fault.figures]
+
+
+def reason_of(ended: str) -> str:
+    """Return an exit's code and its last message, with n for the numbers, so that equal reasons read the same."""
+    code, _, words = ended.partition(": ")
+    try:
+        last = json.loads(words[words.rindex('{"ts"') :])["message"]
+    except ValueError:  # not a line of the log, or the first half of one
+        last = words
+    return f"{code}: {_NUMBER.sub('*n*', last).replace('|', '/')}"
