@@ -13,8 +13,8 @@ from orchestrator.measurement import HISTORY, WEEK
 WINSORISE = 0.995
 """Money above this share of an arm's outcomes counts as much as there: one huge order is no evidence."""
 
-MANY = 1e15
-"""The variance of the mean of no outcomes."""
+MANY = 1e9
+"""The variance of the mean of no outcomes, in variances of a single one: whatever the currency counts in."""
 
 LEAN_ON_ALL = 50.0
 """How many outcomes what all arms have in common weighs as much as: slopes, spreads and rates of an arm with few."""
@@ -34,6 +34,11 @@ class Evidence:
     responders: tuple[Array, Array]
     response: tuple[Array, Array]
     unsubscription: tuple[Array, Array]
+
+    @property
+    def unknown(self) -> float:
+        """Return the variance of what nothing is known of, minor units squared."""
+        return _unknown(self.spread**2)
 
 
 def half_life_weights(columns: Columns, as_of: int, half_life: int) -> Array:
@@ -72,16 +77,17 @@ def evidence_of(
     mean = _over(total(balanced * earned), weight)
     centred = earned - mean.reshape(-1)[place]
     squares, freedom = total(balanced * centred * centred), weight - _over(squared, weight)
-    spread = _spread(squares, freedom, weight)
-    known = weight > 0
     seen = total(np.ones(len(rows)))
+    spread = _spread(squares, freedom, weight, seen)
+    known = weight > 0
     single = spread[:, :, None] * _unlike(squares, freedom * spread[:, :, None], seen)[:, None]
-    variance = np.where(known, single * _over(squared, weight * weight), MANY)
+    common = spread.mean(axis=0)
+    variance = np.where(known, single * _over(squared, weight * weight), _unknown(common))
     plain = total(weights)
     return Evidence(
         mean=(mean[0], mean[1]),
         variance=(variance[0], variance[1]),
-        spread=np.sqrt(spread.mean(axis=0)),
+        spread=np.sqrt(common),
         rows=_pair(seen),
         responders=_pair(total(rows["responded"].astype(float))),
         response=_pair(_rates(total(weights * rows["responded"]), plain)),
@@ -135,12 +141,17 @@ def _explained(
     return explained
 
 
-def _spread(squares: Array, freedom: Array, weight: Array) -> Array:
-    """Return the variance of single outcomes by side and arm, over its leaves; leaning on all arms where few."""
+def _spread(squares: Array, freedom: Array, weight: Array, seen: Array) -> Array:
+    """Return the variance of single outcomes by side and arm; with few, a side leans on its arm, that on all arms."""
     squares, freedom = squares.sum(axis=2), freedom.sum(axis=2)
+    few = LEAN_ON_ALL * _over(weight.sum(), seen.sum())
     common = _over(squares.sum(), freedom.sum())
-    few = LEAN_ON_ALL * _over(weight.sum(), np.array(max(float((weight > 0).sum()), 1.0))) * 0.1
-    return np.maximum(_over(squares + few * common, freedom + few), 1.0)
+    arm = _over(squares.sum(axis=0) + few * common, freedom.sum(axis=0) + few)
+    return np.maximum(_over(squares + few * arm, freedom + few), 1.0)
+
+
+def _unknown(variances: Array) -> float:
+    return MANY * float(variances.max(initial=1.0))
 
 
 def _unlike(squares: Array, usual: Array, seen: Array) -> Array:

@@ -15,7 +15,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from orchestrator.learning.evidence import MANY, Evidence
+from orchestrator.learning.evidence import Evidence
 from orchestrator.learning.outcomes import Array
 
 DIFFER = (0.01, 0.03, 0.06, 0.1, 0.16, 0.25, 0.4, 0.7)
@@ -56,19 +56,32 @@ def posterior_of(
     """Return the posterior of arms by name; an arm with a parent begins where that one's posterior is."""
     differ, level = _grid(evidence.spread, pooling)
     offset = np.zeros(evidence.mean[0].shape)
-    free = _solve(evidence, offset, differ, level, np.zeros(len(names)), np.full(len(names), MANY))
-    usual, varied = _among_arms(free, evidence, pooling)
-    centre, width = np.full(len(names), usual), np.full(len(names), varied)
-    fit = _solve(evidence, offset, differ, level, centre, width)
+    nothing = np.zeros(len(names))
+    free = _solve(evidence, offset, differ, level, _Prior(nothing, nothing + evidence.unknown, nothing))
+    prior = _among_arms(free, evidence, pooling)
+    fit = _solve(evidence, offset, differ, level, prior)
     place = {name: number for number, name in enumerate(names)}
     for child, parent in parents.items():  # in the order of descent, so that a grandchild finds its parent renewed
         mine, theirs = place[child], place[parent]
         mean, variance = fit.moments()
-        centre[mine] = mean[theirs]
-        width[mine] = variance[theirs] + (differ[theirs] ** 2 * fit.shares[theirs]).sum()
+        prior.centre[mine] = mean[theirs]
+        prior.width[mine] = variance[theirs] + (differ[theirs] ** 2 * fit.shares[theirs]).sum()
+        prior.unsure[mine] = 0.0  # that is in the width: the variance of what it grew from has it
         offset[mine] = fit.cell_means()[theirs] - mean[theirs]
-        fit = _solve(evidence, offset, differ, level, centre, width)
+        fit = _solve(evidence, offset, differ, level, prior)
     return fit.sample(names, draws, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prior:
+    """What each arm's uplift is before its own outcomes: N(centre, width), and the variance of the centre itself.
+
+    The centre is learned from the same arms. With few of them it is not well known, and all arms share that error.
+    """
+
+    centre: Array
+    width: Array
+    unsure: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +99,19 @@ class _Fit:
     leaf_variance: Array
     control_variance: Array
     offset: Array
-    evidence_of_pair: Array
+    prior: _Prior
 
     def moments(self) -> tuple[Array, Array]:
         """Return mean and variance of each arm's uplift."""
         mean = (self.shares * self.uplift).sum(axis=1)
-        second = (self.shares * (self.uplift_variance + self.uplift**2)).sum(axis=1)
+        _, follows = self._following()
+        variance = self.uplift_variance + follows**2 * self.prior.unsure[:, None]
+        second = (self.shares * (variance + self.uplift**2)).sum(axis=1)
         return mean, np.maximum(second - mean**2, 0.0)
+
+    def _following(self) -> tuple[Array, Array]:
+        """Return how much base and uplift of an arm move with the centre of all arms, by [arm, pair]."""
+        return self.both / self.prior.width[:, None], self.uplift_variance / self.prior.width[:, None]
 
     def cell_means(self) -> Array:
         """Return the mean uplift of each arm in each leaf."""
@@ -105,7 +124,10 @@ class _Fit:
         """Return the variance of the uplift of each arm in each leaf."""
         constant, on_base, on_uplift = self.pull
         means = constant + on_base * self.base[:, None] + on_uplift * self.uplift[:, None]
+        base, uplift = self._following()
+        follows = on_base * base[:, None] + on_uplift * uplift[:, None]
         shared = _carried(on_base, on_uplift, self.base_variance, self.both, self.uplift_variance)
+        shared = shared + follows**2 * self.prior.unsure[:, None, None]
         second = (self.shares[:, None] * (self.leaf_variance + shared + means**2)).sum(axis=2)
         first = (self.shares[:, None] * means).sum(axis=2)
         variances: Array = np.maximum(second - first**2, 0.0)
@@ -117,6 +139,8 @@ class _Fit:
         arms, leaves, _ = constant.shape
         of_leaves, of_arms = np.empty((arms, leaves, draws)), np.empty((arms, draws))
         levels = _normal_levels(draws)
+        centre = generator("posterior", seed, "all arms").permutation(levels)
+        base_follows, uplift_follows = self._following()
         for arm, name in enumerate(names):
             chance = generator("posterior", seed, name)
             pair = np.searchsorted(np.cumsum(self.shares[arm]), (chance.permutation(draws) + 0.5) / draws)
@@ -127,6 +151,8 @@ class _Fit:
             slope = np.divide(self.both[arm, pair], deviation, out=np.zeros(draws), where=deviation > 0)
             rest = np.maximum(self.base_variance[arm, pair] - slope**2, 0.0)
             base = self.base[arm, pair] + slope * first + np.sqrt(rest) * second
+            moved = np.sqrt(self.prior.unsure[arm]) * centre
+            base, uplift = base + base_follows[arm, pair] * moved, uplift + uplift_follows[arm, pair] * moved
             own = chance.permuted(np.tile(levels, (leaves, 1)), axis=1)
             of_arms[arm] = uplift
             of_leaves[arm] = (
@@ -168,10 +194,10 @@ def _grid(spread: Array, pooling: bool) -> tuple[Array, Array]:
     return spread[:, None] * pairs[:, 0], spread[:, None] * pairs[:, 1]
 
 
-def _solve(evidence: Evidence, offset: Array, differ: Array, level: Array, centre: Array, width: Array) -> _Fit:
-    """Return the posterior given priors N(centre, width) of each arm's uplift, and leaves' known offsets from it."""
+def _solve(evidence: Evidence, offset: Array, differ: Array, level: Array, prior: _Prior) -> _Fit:
+    """Return the posterior given what each arm's uplift is before its outcomes, and leaves' known offsets from it."""
     (z0, z1), (v0, v1) = evidence.mean, evidence.variance
-    z0, z1, v0, v1 = z0[..., None], (z1 - offset * (v1 < MANY))[..., None], v0[..., None], v1[..., None]
+    z0, z1, v0, v1 = z0[..., None], (z1 - offset * (evidence.rows[1] > 0))[..., None], v0[..., None], v1[..., None]
     t, t0 = differ[:, None] ** 2, level[:, None] ** 2
     # What is seen of a leaf, (control, treatment), has covariance [[a, b], [b, d]] given the arm.
     a, b, d = v0 + t0, t0, v1 + t0 + t
@@ -180,10 +206,10 @@ def _solve(evidence: Evidence, offset: Array, differ: Array, level: Array, centr
     # The arm's (base, uplift): control is base, treatment base + uplift.
     q00 = (p00 + 2 * p01 + p11).sum(axis=1)
     q01 = (p01 + p11).sum(axis=1)
-    q11 = p11.sum(axis=1) + 1 / width[:, None]
+    q11 = p11.sum(axis=1) + 1 / prior.width[:, None]
     r0 = ((p00 + p01) * z0 + (p01 + p11) * z1).sum(axis=1)
-    r1 = (p01 * z0 + p11 * z1).sum(axis=1) + (centre / width)[:, None]
-    q00 = q00 + 1 / MANY
+    r1 = (p01 * z0 + p11 * z1).sum(axis=1) + (prior.centre / prior.width)[:, None]
+    q00 = q00 + 1 / evidence.unknown
     det = q00 * q11 - q01 * q01
     base, uplift = (q11 * r0 - q01 * r1) / det, (q00 * r1 - q01 * r0) / det
     fitted = (p00 * z0 * z0 + 2 * p01 * z0 * z1 + p11 * z1 * z1 + np.log(determinant)).sum(axis=1)
@@ -206,7 +232,7 @@ def _solve(evidence: Evidence, offset: Array, differ: Array, level: Array, centr
         leaf_variance=e / own,
         control_variance=g / own + arm_unknown,
         offset=offset,
-        evidence_of_pair=likelihood,
+        prior=prior,
     )
 
 
@@ -232,17 +258,19 @@ def _shares(likelihood: Array) -> Array:
     return result
 
 
-def _among_arms(fit: _Fit, evidence: Evidence, pooling: bool) -> tuple[float, float]:
+def _among_arms(fit: _Fit, evidence: Evidence, pooling: bool) -> _Prior:
     """Return mean and variance of the uplift among arms, by the moments of DerSimonian and Laird (1986)."""
     wide = float((evidence.spread**2).max(initial=1.0))
     mean, variance = fit.moments()
     known = (evidence.rows[0].sum(axis=1) > 1) & (evidence.rows[1].sum(axis=1) > 1)
+    nothing = np.zeros(len(mean))
     if not pooling or known.sum() < 3:
-        return 0.0, wide
+        return _Prior(nothing, nothing + wide, nothing.copy())
     mean, weight = mean[known], 1 / variance[known]
     total = weight.sum()
     middle = float((weight * mean).sum() / total)
     excess = float((weight * (mean - middle) ** 2).sum() - (known.sum() - 1))
     varied = max(excess / float(total - (weight**2).sum() / total), 0.0025 * wide)
     weight = 1 / (variance[known] + varied)
-    return float((weight * mean).sum() / weight.sum()), varied
+    centre = float((weight * mean).sum() / weight.sum())
+    return _Prior(nothing + centre, nothing + varied, nothing + 1 / float(weight.sum()))
