@@ -19,9 +19,9 @@ def no_compiler() -> str | None:
     return None if shutil.which(name) else f"no C compiler was found: {name}, the one that CC names or else gcc"
 
 
-def copied(folder: Path) -> Path:
+def copied(folder: Path, also: tuple[str, ...] = ()) -> Path:
     """Copy what the package is built from into a folder, without what was compiled in place; return the folder."""
-    for name in BUILT_FROM:
+    for name in (*BUILT_FROM, *also):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))

@@ -20,7 +20,7 @@ from orchestrator.demo.world import World
 from orchestrator.report.data import ReportData
 from orchestrator.runtime.errors import FINDINGS, USAGE, OperatorError
 from orchestrator.runtime.record_reader import RecordReader
-from orchestrator.runtime.settings import load
+from orchestrator.runtime.settings import load, shipped
 from orchestrator.runtime.topic import Topics
 
 WHY_LINES = 16
@@ -124,7 +124,7 @@ def _wait(console: Console, environment: Mapping[str, str]) -> None:
 
 
 def _shipped_pack() -> Path:
-    for base in (Path.cwd(), Path(__file__).resolve().parents[2]):
-        if (folder := base / "deploy" / "definitions" / "retail").is_dir():
-            return folder
-    raise OperatorError("no definitions: name a folder with --definitions", exit_code=USAGE)
+    folder = shipped("deploy/definitions/retail")
+    if not folder.is_dir():
+        raise OperatorError("no definitions: name a folder with --definitions", exit_code=USAGE)
+    return folder.resolve()  # to be copied into another terminal, and from there it is to be found

@@ -23,6 +23,7 @@ _SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://[^/]*:[0-9]+")
 # Hexadecimal host names of containers end in digits by chance, so only a number after a dash counts.
 _ORDINAL = re.compile(r".*-([0-9]{1,4})")
 
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 PUBLISHED = Path("topic")
 """What stands for the definitions that were published, in the place of a folder."""
@@ -544,8 +545,8 @@ def _fill_in(values: dict[str, Any], given: Mapping[str, str], hostname: str) ->
     values["BOOTSTRAP_SERVERS"] = values["BOOTSTRAP_SERVERS"] or ""
     values["TOPIC_PREFIX"] = values["TOPIC_PREFIX"] or ""
     values["LOG_FORMAT"] = values["LOG_FORMAT"] or ("text" if sys.stderr.isatty() else "json")
-    values["TOPICS"] = values["TOPICS"] or _shipped("topics.yaml")
-    values["SCHEMAS"] = values["SCHEMAS"] or _shipped("schemas")
+    values["TOPICS"] = values["TOPICS"] or shipped("topics.yaml")
+    values["SCHEMAS"] = values["SCHEMAS"] or shipped("schemas")
     if "MAX_LAG" not in given and values["BARRIERS"] == "live":
         values["MAX_LAG"] = 30_000
     if "LEARN_EVERY" not in given and values["BARRIERS"] == "live":
@@ -554,9 +555,16 @@ def _fill_in(values: dict[str, Any], given: Mapping[str, str], hostname: str) ->
         values["SESSION_TIMEOUT"] = 60_000 if values["STATIC_MEMBERSHIP"] else 10_000
 
 
-def _shipped(name: str) -> Path:
+def shipped(name: str) -> Path:
+    """Return where a file or folder of the product is: in the working directory, else in the wheel, else in the clone.
+
+    The name is as in the repository, such as `topics.yaml` or `deploy/definitions/retail`.
+    """
     here = Path(name)
-    return here if here.exists() else Path(__file__).parents[2] / name
+    if here.exists():
+        return here
+    in_wheel = _PACKAGE / "shipped"  # put there by setup.py
+    return (in_wheel if in_wheel.is_dir() else _PACKAGE.parent) / name
 
 
 def reference() -> str:
