@@ -44,20 +44,53 @@ def test_the_commands_of_the_page_accept_them(command: str, tmp_path: Path) -> N
     assert result.exit_code == 0, result.output
 
 
-@pytest.mark.parametrize("command", ["lint", "test"])
-def test_the_choice_by_value_of_the_page_works(command: str, tmp_path: Path) -> None:
-    """With the files of the page, instead of the choice by priority that they begin with."""
-    by_value = dict(re.findall(r"```yaml\n# by-value/(\S+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
-    files = {Path(name).name: text for name, text in pack().items()} | by_value
-    files["policy.yaml"] = files["policy.yaml"].replace("choose: { method: priority }\n", "")
+def fragment(beginning: str) -> str:
+    """Return the block of the page that shows lines of a campaign and begins with some of them."""
+    (found,) = re.findall(rf"```yaml\n({re.escape(beginning)}.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return str(found)
+
+
+def without(campaigns: str, *fields: str) -> str:
+    """Return the page's campaign without fields that a fragment says to replace."""
+    return "".join(line for line in campaigns.splitlines(True) if line.split(":")[0].strip() not in fields)
+
+
+@pytest.mark.parametrize(
+    ("beginning", "instead_of", "unknown"),
+    [
+        ("    series:", ("send", "cost", "measure"), []),
+        ("    send: { channel: audience", ("send",), []),
+        ("    offer:", ("cost",), ["heroes"]),
+        ("    audience:", (), ["newcomers", "reorder_reminder", "last_units", "sku", "subscribe_and_save"]),
+        ("  - campaign: order_confirmation", (), []),
+    ],
+)
+def test_lines_of_a_campaign_load_where_they_are_said_to_stand(
+    beginning: str, instead_of: tuple[str, ...], unknown: list[str]
+) -> None:
+    """Nothing is wrong with them but the examples of names that this pack does not have."""
+    files = pack()
+    name = "my-pack/campaigns.yaml"
+    files[name] = without(files[name], *instead_of) + fragment(beginning)
+    _, problems = load(files)
+
+    assert [problem for problem in problems if not any(f"'{one}'" in str(problem) for one in unknown)] == []
+    assert len(problems) == len(unknown)
+
+
+def test_a_confirmation_changes_the_test_as_the_page_says(tmp_path: Path) -> None:
+    """The test that expects no trigger has to expect that the moment is over instead."""
+    (instead,) = re.findall(r"has to expect\n`(\{.*?\})` instead", PAGE.read_text(encoding="utf-8"))
+    files = pack()
+    files["my-pack/campaigns.yaml"] += fragment("  - campaign: order_confirmation")
     for name, text in files.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
+        (tmp_path / Path(name).name).write_text(text, encoding="utf-8")
+    file = tmp_path / "abandoned_cart.test.yaml"
+    failed = CliRunner().invoke(main, ["test", str(tmp_path)])
+    file.write_text(file.read_text(encoding="utf-8").replace("{ at: 7d, triggers: [] }", instead), encoding="utf-8")
+    passed = CliRunner().invoke(main, ["test", str(tmp_path)])
 
-    result = CliRunner().invoke(main, [command, str(tmp_path)])
-
-    assert set(by_value) == {"choose.yaml", "by_value.test.yaml"}
-    assert result.exit_code == 0, result.output
-    assert "W0" not in result.output
+    assert (failed.exit_code, passed.exit_code) == (1, 0), failed.output + passed.output
 
 
 def test_the_misspelt_field_of_the_page_gives_the_line_shown() -> None:
@@ -91,10 +124,12 @@ def test_the_schema_for_editors_is_the_table_of_fields() -> None:
 
 
 def test_the_page_tells_editors_where_the_schema_is() -> None:
-    """The line to copy leads from the shipped pack to the file that is there."""
-    (path,) = re.findall(r"^# yaml-language-server: \$schema=(\S+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    """The line to copy leads from the pack to the copy beside it, and the file to copy is there."""
+    text = PAGE.read_text(encoding="utf-8")
+    (path,) = re.findall(r"^# yaml-language-server: \$schema=(\S+)$", text, re.MULTILINE)
 
-    assert (ROOT / "deploy" / "definitions" / "retail" / path).resolve() == SCHEMA
+    assert path == f"../{SCHEMA.name}"
+    assert f"Copy `{SCHEMA.relative_to(ROOT).as_posix()}`" in " ".join(text.split())
 
 
 def schema_text() -> str:
