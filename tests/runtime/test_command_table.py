@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -84,3 +86,35 @@ def test_a_usage_error_is_exit_code_two(runner: CliRunner, arguments: list[str])
 def test_every_topics_command_shows_an_example(runner: CliRunner, command: str) -> None:
     """The fastest documentation is a line to copy."""
     assert f"Example: orchestrator topics {command} " in runner.invoke(cli.main, ["topics", command, "--help"]).output
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield every command below a group, groups included."""
+    yield path
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def test_no_help_shows_the_marks_that_keep_lines(runner: CliRunner) -> None:
+    r"""`\b` before a paragraph is for Click; who reads a command's help does not see it, nor a doubled backslash."""
+    every = list(commands(cli.main))
+    shown = {" ".join(path): runner.invoke(cli.main, [*path, "--help"]).output for path in every}
+
+    assert {("worker",), ("topics", "render"), ("dead-letters", "list")} <= set(every)
+    assert [name for name, text in shown.items() if re.search(r"\\b|\\\\|\x08", text)] == []
+
+
+def test_the_workers_example_can_be_pasted(runner: CliRunner) -> None:
+    """Its lines are as they were written: the first goes on in the second."""
+    lines = runner.invoke(cli.main, ["worker", "--help"]).output.splitlines()
+    start = lines.index("  Example:")
+
+    assert [line.strip() for line in lines[start + 1 :]] == [
+        "ORCHESTRATOR_BOOTSTRAP_SERVERS=localhost:9092 \\",
+        "ORCHESTRATOR_DEFINITIONS=deploy/definitions/retail orchestrator worker --role engine",
+    ]
