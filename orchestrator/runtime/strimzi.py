@@ -19,6 +19,9 @@ STRIMZI_API = "kafka.strimzi.io/v1"
 JIKKOU_API = "kafka.jikkou.io/v1"
 PART_OF = {"app.kubernetes.io/part-of": "journey-orchestrator"}
 
+ENGAGEMENT = "email_engagement_event"
+"""The schema of what senders report back."""
+
 READ = ("Describe", "Read")
 WRITE = ("Describe", "Write")
 READ_WRITE = ("Describe", "Read", "Write")
@@ -81,8 +84,13 @@ def control(topics: Topics, group: str, changelog: Topic) -> User:
 
 
 def sender(topics: Topics, name: str) -> User:
-    """Return a sender's user: its own group, what it is asked to send, and who holds a slot now."""
-    return User(name, (Rule("group", name, ("Read",)), *_topics((topics.triggers, topics.active), READ)))
+    """Return a sender's user: its own group, what it is asked to send, who holds a slot now, and where it reports back.
+
+    Its reports need no transaction, and an idempotent producer no right but Write: brokers ask for no more since 2.8.
+    """
+    reports = [topic for topic in topics.inputs if topic.schema == ENGAGEMENT]
+    read = (topics.triggers, topics.active)
+    return User(name, (Rule("group", name, ("Read",)), *_topics(read, READ), *_topics(reports, WRITE)))
 
 
 def _lookups(*groups: str) -> list[Rule]:

@@ -110,13 +110,22 @@ def test_control_reads_what_was_decided_and_writes_its_own_changelog_and_snapsho
     assert "Write" not in {operation for operations in by_topic.values() for operation in operations}
 
 
-def test_a_sender_sees_triggers_and_slots_only(documents: list[Document]) -> None:
-    """Nothing about a customer but what it is asked to send, and who holds the slot."""
+def test_a_sender_sees_triggers_and_slots_only_and_reports_back(documents: list[Document]) -> None:
+    """Nothing about a customer but what it is asked to send, and who holds the slot; it writes what became of it."""
     assert acls(documents, "journey-sender") == {
         ("group", "literal", "journey-sender"): {"Read"},
         ("topic", "literal", "campaign-triggers"): READ,
         ("topic", "literal", "active-campaign"): READ,
+        ("topic", "literal", "email-engagement"): WRITE,
     }
+
+
+def test_a_sender_reports_to_the_topic_of_reports_whatever_it_is_called(topics: Topics) -> None:
+    """Its right is for the input with the schema that docs/senders.md names, with the prefix."""
+    rules = {rule.name: rule.operations for rule in strimzi.sender(topics.with_prefix("prod."), "mail").rules}
+
+    assert set(rules["prod.email-engagement"]) == WRITE
+    assert strimzi.ENGAGEMENT in (helm.ROOT / "docs" / "senders.md").read_text(encoding="utf-8")
 
 
 def test_groups_that_are_only_looked_up_are_those_of_the_code(documents: list[Document]) -> None:
