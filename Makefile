@@ -10,7 +10,7 @@
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
-EXTRAS := demo,dev
+EXTRAS := demo,dev,registry
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
 
 help: ## List the targets

@@ -19,7 +19,7 @@ from orchestrator.runtime.settings import SETTINGS, load
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PRESCRIBED = ("pyproject.toml", "docker-compose.yml", "orchestrator", "schemas", "topics.yaml", "tests", "deploy")
-LOCKED_EXTRAS = ("demo", "dev")  # `registry` is for those who run one; its packages are not locked
+LOCKED_EXTRAS = ("demo", "dev", "registry")  # not `parquet`, which is for back-tests on files of a warehouse
 REGISTRIES = (
     ("pypi", "org"),
     ("files", "pythonhosted", "org"),

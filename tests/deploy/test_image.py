@@ -69,3 +69,8 @@ def test_the_constraints_lock_what_the_image_installs() -> None:
 
     assert installs
     assert [line for line in installs if "-c constraints.txt" not in line] == []
+
+
+def test_the_image_can_ask_a_schema_registry() -> None:
+    """The chart offers one, so that the image brings its client, locked as all is."""
+    assert "ARG EXTRAS=[registry]\n" in DOCKERFILE
