@@ -12,12 +12,15 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from click.testing import CliRunner
 
 import orchestrator
+from orchestrator.cli import main
 from orchestrator.runtime import settings as environment
 from orchestrator.runtime.topics import load as load_topics
 from tests.deploy import generated, helm
 from tests.deploy.helm import Document
+from tests.test_docs import anchors, blocks
 
 OLDEST, NEWEST = "1.27", "1.37"
 NOT_KUBERNETES = ("monitoring.coreos.com/", "keda.sh/")
@@ -129,7 +132,7 @@ def resolved(container: Document, secrets: Path) -> Iterator[tuple[str, str]]:
             yield entry["name"], "pod-12"
             continue
         value = entry["value"].replace("/run/secrets/journey", str(secrets))
-        if entry["name"] == "ORCHESTRATOR_DEFINITIONS":
+        if entry["name"] == "ORCHESTRATOR_DEFINITIONS" and value != "topic":
             value = str(helm.ROOT / "deploy" / "definitions" / "retail")
         yield entry["name"], value
 
@@ -328,6 +331,57 @@ def test_keda_logs_in_as_the_engine_does() -> None:
     assert (trigger["sasl"], trigger["tls"], trigger["topic"]) == ("scram_sha512", "enable", "test-clickstream")
 
 
+def test_published_definitions_need_no_folder(rendered: dict[str, list[Document]]) -> None:
+    """Both roles follow the topic, and nothing is mounted for it."""
+    for pod in pods(rendered["dynamic-keda"]):
+        [container] = pod["spec"]["containers"]
+        assert {"name": "ORCHESTRATOR_DEFINITIONS", "value": "topic"} in container["env"]
+        assert "definitions" not in {mount["name"] for mount in container["volumeMounts"]}
+        assert "definitions" not in {volume["name"] for volume in pod["spec"]["volumes"]}
+    assert [document for document in rendered["dynamic-keda"] if document["kind"] == "ConfigMap"] == []
+
+
+def test_inputs_of_the_image_are_named() -> None:
+    """The packs of other trades run as they are shipped."""
+    name = "/app/deploy/definitions/telco/inputs/topics.yaml"
+    documents = helm.documents(helm.template(generated.SETS["default"], sets=(f'inputs.imagePath="{name}"',)))
+
+    for pod in pods(documents):
+        [container] = pod["spec"]["containers"]
+        assert {"name": "ORCHESTRATOR_TOPICS", "value": name} in container["env"]
+    assert (helm.ROOT / name.removeprefix("/app/")).is_file()
+
+
+def test_inputs_of_a_config_map_are_read_where_they_are_mounted(tmp_path: Path) -> None:
+    """It holds the declaration and its schemas, which find the product's beside them as in the image."""
+    documents = helm.documents(helm.template(generated.SETS["default"], sets=('inputs.configMap="mine"',)))
+    mounted = "/app/schemas/inputs"
+    for pod in pods(documents):
+        [container] = pod["spec"]["containers"]
+        assert {"name": "inputs", "mountPath": mounted, "readOnly": True} in container["volumeMounts"]
+        assert {"name": "inputs", "configMap": {"name": "mine"}} in pod["spec"]["volumes"]
+        assert {"name": "ORCHESTRATOR_TOPICS", "value": f"{mounted}/topics.yaml"} in container["env"]
+
+    app = tmp_path / "app"
+    shutil.copytree(helm.ROOT / "schemas", app / "schemas")
+    shutil.copy(helm.ROOT / "topics.yaml", app)
+    shipped = helm.ROOT / "deploy" / "definitions" / "telco" / "inputs" / "topics.yaml"
+    declared = shipped.read_text(encoding="utf-8").replace("../../../../topics.yaml", "../../topics.yaml")
+    files = {"topics.yaml": declared.replace("schema: telco/", "schema: inputs/")}
+    files |= {path.name: path.read_text(encoding="utf-8") for path in (app / "schemas" / "telco").glob("*.avsc")}
+    shutil.rmtree(app / "schemas" / "telco")
+    data = tmp_path / mounted.removeprefix("/") / "..data"  # Kubernetes mounts links into a folder that it exchanges
+    data.mkdir(parents=True)
+    for name, text in files.items():
+        (data / name).write_text(text, encoding="utf-8")
+        (data.parent / name).symlink_to(Path("..data") / name)
+
+    topics = load_topics(data.parent / "topics.yaml", app / "schemas")
+
+    assert {"usage", "contracts", "clickstream"} <= {topic.name for topic in topics}
+    assert {"inputs/usage_event", "inputs/contract_event"} <= {topic.schema for topic in topics}
+
+
 def test_tokens_instead_of_passwords() -> None:
     """Both roles and KEDA are told where tokens are to be had."""
     token = "https://issuer.example.com/token"
@@ -399,6 +453,9 @@ REFUSED_BY_THE_SCHEMA = {
     "maybe root": ("podSecurityContext.runAsNonRoot=false", "value must be true"),
     "a mechanism of its own": ('kafka.saslMechanism="GSSAPI"', "value must be one of 'PLAIN'"),
     "a tag as digest": ('image.digest="latest"', "does not match pattern"),
+    "a topic that is a name": ('definitions.topic="definitions"', "'/definitions/topic': got string, want boolean"),
+    "inputs that are a folder": ('inputs.imagePath="/app/deploy"', "does not match pattern"),
+    "learning now and then": ('settings.LEARN_EVERY="sometimes"', "does not match pattern"),
     "a definition that is no YAML": ('definitions.files={"a.json":""}', "does not match pattern"),
 }
 REFUSED_BY_THE_CHART = {
@@ -411,7 +468,10 @@ REFUSED_BY_THE_CHART = {
     "tokens from nowhere": ('kafka.saslMechanism="OAUTHBEARER"', "go together: set both or neither"),
     "two registries": ('schemaRegistry.url="http://r"', "are both set: keep one"),
     "definitions twice": ('definitions.configMap="x"', "more than one place"),
+    "definitions published as well": ("definitions.topic=true", "more than one place"),
     "no definitions": ("definitions.files={}", "no definitions: put YAML files"),
+    "no folder": ('definitions={"files":null,"imagePath":"topic"}', "or definitions.topic: true for those"),
+    "inputs twice": ('inputs={"configMap":"x","imagePath":"/y.yaml"}', "inputs.configMap and inputs.imagePath"),
 }
 
 
@@ -480,6 +540,34 @@ def test_settings_of_the_schema_are_settings() -> None:
     assert allowed & set(re.findall(r"ORCHESTRATOR_([A-Z_]+),", helpers)) == set()
 
 
+NOT_OFFERED = {
+    "ORDINAL": "the end of the pod's name",
+    "SCHEMAS": "those of the image, and inputs.configMap beside them",
+    "STATIC_MEMBERSHIP": "membership, for engines",
+    "SASL_PASSWORD": "a file",
+    "WEB_TOKEN": "a file",
+    "ERASURE_SALT": "a file",
+}
+
+
+def test_every_setting_can_be_had() -> None:
+    """A setting of workers is set by the chart, offered under `settings`, or left out for a reason."""
+    templates = "".join(path.read_text(encoding="utf-8") for path in (helm.CHART / "templates").glob("*.*"))
+    offered = set(generated.schema()["properties"]["settings"]["properties"])
+    had = offered | set(re.findall(r"name: ORCHESTRATOR_([A-Z_]+),", templates))
+
+    assert {setting.name for setting in environment.SETTINGS} - had - NOT_OFFERED.keys() == set()
+
+
+def test_the_control_role_has_room_to_learn_what_was_measured() -> None:
+    """Its limit holds the largest learner that was measured, with a third to spare."""
+    measured = json.loads((helm.ROOT / "bench" / "results" / "learning.json").read_text(encoding="utf-8"))
+    limit = str(generated.value_at("control.resources")["limits"]["memory"])
+
+    assert limit.endswith("Gi")
+    assert int(limit.removesuffix("Gi")) * 1024 >= 1.33 * max(found["memory"] for found in measured["found"])
+
+
 def test_partitions_and_inputs_are_those_of_topics_yaml() -> None:
     """The chart's defaults agree with the topics the image ships."""
     topics = load_topics(helm.ROOT / "topics.yaml")
@@ -501,3 +589,80 @@ def test_volumes_and_users_are_those_of_the_image() -> None:
 
     assert f"USER {generated.value_at('podSecurityContext')['runAsUser']}" in image
     assert "ORCHESTRATOR_STATE_DIR=/state" in image
+
+
+# --- what people copy: the README's commands, and the files of values ------------------------------------------------
+
+README = generated.README.read_text(encoding="utf-8")
+[INSTALL, *FURTHER] = [block.replace("\\\n", " ") for block in blocks(README, "sh")]
+
+
+def given(block: str) -> dict[str, str]:
+    """Return what the helm commands of a block set, with the shell's variables filled in."""
+    variables = dict(re.findall(r"^([A-Z]+)=(\S+)", block, re.MULTILINE))
+    return {key: re.sub(r"\$([A-Z]+)", lambda name: variables[name[1]], text) for key, text in _sets(block)}
+
+
+def _sets(block: str) -> list[tuple[str, str]]:
+    return re.findall(r"--set ([\w.]+)=(\S+)", block)
+
+
+def test_what_the_readme_sets_are_values() -> None:
+    """A name that the schema refuses, or that nothing reads, would stop whoever copies it."""
+    named = [key for block in (INSTALL, *FURTHER) for key, _ in _sets(block)]
+
+    assert "kafka.caSecret.name" in named
+    assert [key for key in named if generated.value_at(key) is None] == []
+
+
+def test_the_readmes_install_fits_together() -> None:
+    """The image that was pushed, the users that were made and the Secrets that were copied are those the pods have."""
+    sets = given(INSTALL)
+    arguments = [text for key, value in sets.items() for text in ("--set", f"{key}={value}")]
+    documents = helm.documents(
+        helm.run("template", "journey", str(helm.CHART), "--kube-version", helm.KUBERNETES, *arguments)
+    )
+    pushed = re.findall(r"docker push (\S+)", INSTALL)
+    manifests = helm.documents(generated.manifests("topics-strimzi"))
+    users = {each["metadata"]["name"] for each in manifests if each["kind"] == "KafkaUser"}
+    copied = set(re.findall(r"^for secret in (.+); do$", INSTALL, re.MULTILINE)[0].split())
+
+    assert "--cluster my-cluster --namespace kafka" in INSTALL
+    assert {each["metadata"]["labels"]["app.kubernetes.io/part-of"] for each in manifests} == {"journey-orchestrator"}
+    for pod in pods(documents):
+        [container] = pod["spec"]["containers"]
+        assert [container["image"]] == [name.replace("$IMAGE", sets["image.repository"]) for name in pushed]
+        named = {entry["name"]: entry.get("value") for entry in container["env"]}
+        assert named["ORCHESTRATOR_SASL_USERNAME"] in users
+        [secrets] = [volume["projected"]["sources"] for volume in pod["spec"]["volumes"] if volume["name"] == "secrets"]
+        assert {source["secret"]["name"] for source in secrets} <= copied
+        assert (helm.ROOT / str(named["ORCHESTRATOR_DEFINITIONS"]).removeprefix("/app/")).is_dir()
+    assert "statefulset/" + of_kind(documents, "StatefulSet")["metadata"]["name"] in INSTALL
+
+
+@pytest.mark.parametrize("path", sorted(helm.CHART.rglob("*values*.yaml")), ids=lambda path: path.name)
+def test_definitions_in_values_lint(path: Path, tmp_path: Path) -> None:
+    """What is there to be copied is what the engine accepts."""
+    definitions = yaml.safe_load(path.read_text(encoding="utf-8"))["definitions"]
+    folder = helm.ROOT / definitions.get("imagePath", "").removeprefix("/app/")
+    if files := definitions.get("files"):
+        folder = tmp_path
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    elif folder == helm.ROOT:
+        assert path.name == "values.yaml" or definitions.keys() & {"configMap", "topic"}
+        return
+
+    ended = CliRunner().invoke(main, ["lint", str(folder)])
+
+    assert ended.exit_code == 0, ended.output
+
+
+def test_the_readmes_links_lead_somewhere() -> None:
+    """To a file that is there, and a heading that it has."""
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", README):
+        name, _, anchor = target.partition("#")
+        file = (helm.CHART / name).resolve() if name else generated.README
+
+        assert file.exists(), f"{target} is not there"
+        assert not anchor or anchor in anchors(file), f"{target} names no heading"

@@ -60,12 +60,39 @@ app.kubernetes.io/part-of: journey-orchestrator
 {{- end -}}
 {{- end -}}
 
+{{/* What ORCHESTRATOR_DEFINITIONS says: a folder, or `topic` for those that were published. */}}
 {{- define "journey.definitionsPath" -}}
+{{- if .Values.definitions.topic -}}
+topic
+{{- else -}}
 {{- .Values.definitions.imagePath | default "/etc/journey/definitions" -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "journey.definitionsMap" -}}
 {{- .Values.definitions.configMap | default (printf "%s-definitions" (include "journey.fullname" .)) -}}
+{{- end -}}
+
+{{/* --- what is mounted of them, and of inputs: beside the image's schemas, which is where schemas are looked for ---- */}}
+
+{{- define "journey.mounts" -}}
+{{- if not (or .Values.definitions.imagePath .Values.definitions.topic) }}
+- {name: definitions, mountPath: {{ include "journey.definitionsPath" . }}, readOnly: true}
+{{- end }}
+{{- if .Values.inputs.configMap }}
+- {name: inputs, mountPath: /app/schemas/inputs, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "journey.volumes" -}}
+{{- if not (or .Values.definitions.imagePath .Values.definitions.topic) }}
+- name: definitions
+  configMap: {name: {{ include "journey.definitionsMap" . }}}
+{{- end }}
+{{- with .Values.inputs.configMap }}
+- name: inputs
+  configMap: {name: {{ . }}}
+{{- end }}
 {{- end -}}
 
 {{/* --- what both roles run with; called with a dictionary of root, role and its values ---------------------------- */}}
@@ -106,6 +133,11 @@ app.kubernetes.io/part-of: journey-orchestrator
 {{- else if .url }}
 - {name: ORCHESTRATOR_SCHEMA_REGISTRY_URL, value: {{ .url | quote }}}
 {{- end }}
+{{- end }}
+{{- if $root.Values.inputs.configMap }}
+- {name: ORCHESTRATOR_TOPICS, value: /app/schemas/inputs/topics.yaml}
+{{- else if $root.Values.inputs.imagePath }}
+- {name: ORCHESTRATOR_TOPICS, value: {{ $root.Values.inputs.imagePath | quote }}}
 {{- end }}
 {{- if $root.Values.erasureSaltSecret.name }}
 - {name: ORCHESTRATOR_ERASURE_SALT_FILE, value: /run/secrets/journey/erasure-salt}
@@ -233,11 +265,18 @@ securityContext:
 {{- fail "schemaRegistry.url carries a password: put the URL into a Secret and name it in schemaRegistry.urlSecret" -}}
 {{- end -}}
 {{- $files := include "journey.definitionFiles" . | trim -}}
-{{- $sources := len (without (list $files $v.definitions.configMap $v.definitions.imagePath) "") -}}
+{{- $topic := ternary "topic" "" $v.definitions.topic -}}
+{{- $sources := len (without (list $files $v.definitions.configMap $v.definitions.imagePath $topic) "") -}}
 {{- if eq $sources 0 -}}
-{{- fail "no definitions: put YAML files into files/definitions of the chart, or set definitions.files, definitions.configMap, or definitions.imagePath: /app/deploy/definitions/retail for the example" -}}
+{{- fail "no definitions: put YAML files into files/definitions of the chart, or set definitions.files, definitions.configMap, definitions.topic: true for those that were published, or definitions.imagePath: /app/deploy/definitions/retail for the example" -}}
 {{- end -}}
 {{- if gt $sources 1 -}}
-{{- fail "definitions come from more than one place: keep one of files, configMap and imagePath" -}}
+{{- fail "definitions come from more than one place: keep one of files (also those in files/definitions), configMap, imagePath and topic" -}}
+{{- end -}}
+{{- if not (or (eq $v.definitions.imagePath "") (hasPrefix "/" $v.definitions.imagePath)) -}}
+{{- fail (printf "definitions.imagePath is '%s', no folder in the image: write it from the root, or definitions.topic: true for those that were published" $v.definitions.imagePath) -}}
+{{- end -}}
+{{- if and $v.inputs.configMap $v.inputs.imagePath -}}
+{{- fail "inputs.configMap and inputs.imagePath are both set: keep one" -}}
 {{- end -}}
 {{- end -}}
