@@ -230,7 +230,7 @@ def test_control_lives_on_its_rights_and_uses_all_of_them(guarded: Guarded, run:
     assert of_prefix(allowed[user.name], learner) == granted(user)
 
 
-def test_a_sender_reads_its_triggers_and_nothing_else(guarded: Guarded, run: Run) -> None:
+def test_a_sender_reads_its_triggers_and_reports_back_and_nothing_else(guarded: Guarded, run: Run) -> None:
     """It gets every trigger; decisions and profiles are closed to it, and it can pretend to be nobody."""
     user = strimzi.sender(run.topics, "mail")
     guarded.grant(user)
@@ -254,8 +254,12 @@ def test_a_sender_reads_its_triggers_and_nothing_else(guarded: Guarded, run: Run
         reader.close()
     assert found == expected > 0
 
+    [reports] = [topic.name for topic in run.topics.inputs if topic.schema == strimzi.ENGAGEMENT]
     seen = AdminClient(guarded.client("mail")).list_topics(timeout=10).topics
-    assert set(seen) == {run.topics.triggers.name, run.topics.active.name}
+    assert set(seen) == {run.topics.triggers.name, run.topics.active.name, reports}
+    reporting = {**guarded.client("mail"), "enable.idempotence": True}
+    assert refusal_to_write(reporting, reports) is None
+    assert refusal_to_read(guarded.client("mail"), reports, "mail") == KafkaError.TOPIC_AUTHORIZATION_FAILED
     assert refusal_to_write(guarded.client("mail"), run.topics.triggers.name) == KafkaError.TOPIC_AUTHORIZATION_FAILED
     taking_over = Producer({**guarded.client("mail"), "transactional.id": f"{run.settings.group}.0"})
     with pytest.raises(KafkaException) as caught:
