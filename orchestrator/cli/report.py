@@ -18,15 +18,15 @@ from orchestrator.backtest.earnings import ledger_of
 from orchestrator.cli.reading import as_json as json_option
 from orchestrator.cli.reading import brokers, kept_records, open_topics, progress_bars, records_folder
 from orchestrator.cli.recorded import bars, definitions_of, history_of, instant, settings_of
-from orchestrator.learning.program import Whole, fill, first_of, whole_program
+from orchestrator.learning.program import Ledger, TooEarlyError, UnmeasurableError, Whole, fill, first_of, whole_program
 from orchestrator.learning.uplift import METRICS, OBJECTIVE
-from orchestrator.report import levers, program_page
+from orchestrator.report import levers, page, program_page
 from orchestrator.report.worth import Worth
 from orchestrator.report.worth_page import render
 from orchestrator.report.worth_table import table
 from orchestrator.runtime import published
 from orchestrator.runtime.compose import topics_of
-from orchestrator.runtime.errors import USAGE, OperatorError
+from orchestrator.runtime.errors import FINDINGS, USAGE, OperatorError
 from orchestrator.runtime.topic import Topic
 
 Records = Iterable[dict[str, Any]]
@@ -94,16 +94,27 @@ def report(
     outcomes = list(source.read("outcomes"))
     policy = _policy(definitions, bootstrap_servers) if program or definitions is not None else None
     money = currency or ("USD" if policy is None else policy.currency)
-    whole = None
+    whole, ledger, began, notes = None, None, None, tuple[str, ...]()
     if program and policy is not None:
-        whole = _whole(outcomes, policy, definitions, events, since, bootstrap_servers, net=not before_cost)
-    prices = levers.fold(source.read("decisions")) if rules else None
+        began = first_of(outcomes) if since is None else instant("--since", since)
+    if policy is not None and began is not None:
+        ledger = _ledger(policy, definitions, events, bootstrap_servers)
+        _check(ledger, began, since)
+        fill(ledger, outcomes, net=not before_cost)
+    prices = _prices(source, ledger, rules=rules)
+    if policy is not None and began is not None and ledger is not None:
+        whole, notes = _whole(ledger, policy, began)
     found = Worth.fold(outcomes, metric, net=not before_cost, currency=money)
 
     if html is not None:
-        html.write_text(render(found, *program_page.sections(whole, prices, money)), encoding="utf-8")
+        sections = program_page.sections(whole, prices, money)
+        if notes:
+            sections.insert(0 if whole is None else 1, page.section("What to know of it", *map(page.paragraph, notes)))
+        html.write_text(render(found, *sections), encoding="utf-8")
     if as_json:
         told = found.as_dict() | program_page.as_dict(whole, prices)
+        if notes:
+            told["notes"] = list(notes)
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))
         return
     if not found.results.campaigns:
@@ -111,28 +122,21 @@ def report(
         return
     console = Console(width=None if sys.stdout.isatty() else _PAGE_WIDTH)
     console.print(Group(table(found), *program_page.tables(whole, prices, money)))
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
     if html is not None:
         click.echo(f"{html.resolve().as_uri()}")
 
 
-def _whole(
-    outcomes: list[dict[str, Any]],
-    policy: Policy,
-    definitions: Path | None,
-    events: Path | None,
-    since: str | None,
-    bootstrap_servers: str | None,
-    *,
-    net: bool,
-) -> Whole | None:
-    """Return the program as a whole from the recorded events, None before it has begun."""
-    began = first_of(outcomes) if since is None else instant("--since", since)
-    if began is None:
-        return None
-    folder = definitions or Path()
-    settings = settings_of(folder, live=events is None, bootstrap_servers=bootstrap_servers)
+def _ledger(policy: Policy, definitions: Path | None, events: Path | None, bootstrap_servers: str | None) -> Ledger:
+    """Return what the recorded events say of money."""
+    settings = settings_of(definitions or Path(), live=events is None, bootstrap_servers=bootstrap_servers)
     with bars() as told:
-        ledger = ledger_of(history_of(settings, events), policy, told)
+        return ledger_of(history_of(settings, events), policy, told)
+
+
+def _check(ledger: Ledger, began: int, since: str | None) -> None:
+    """Raise an OperatorError where the events are of another time than the campaigns."""
     if ledger.last < began:
         raise OperatorError(
             "no order since the program began: --events must hold what happened while the campaigns ran"
@@ -140,8 +144,35 @@ def _whole(
             else f"no order since --since {since}: name an instant while the campaigns ran",
             exit_code=USAGE,
         )
-    fill(ledger, outcomes, net=net)
-    return whole_program(ledger, policy, began, ledger.last + 1)
+
+
+def _prices(source: Source, ledger: Ledger | None, *, rules: bool) -> levers.Levers | None:
+    """Return what rules cost, where that is asked for, and enter decisions into the ledger; they are read but once."""
+    if ledger is None:
+        return levers.fold(source.read("decisions")) if rules else None
+    decisions = _entered(source.read("decisions"), ledger)
+    if rules:
+        return levers.fold(decisions)
+    for _ in decisions:
+        pass
+    return None
+
+
+def _entered(decisions: Records, ledger: Ledger) -> Records:
+    for decision in decisions:
+        ledger.decision(decision)
+        yield decision
+
+
+def _whole(ledger: Ledger, policy: Policy, began: int) -> tuple[Whole | None, tuple[str, ...]]:
+    """Return the program as a whole, None while it is too early, with notes; or raise an OperatorError."""
+    try:
+        whole = whole_program(ledger, policy, began, ledger.until(policy))
+        return whole, whole.notes
+    except TooEarlyError as error:
+        return None, (f"The program as a whole: {error}.",)
+    except UnmeasurableError as error:
+        raise OperatorError(f"--program: {error}", exit_code=FINDINGS) from None
 
 
 def _policy(folder: Path | None, bootstrap_servers: str | None) -> Policy:

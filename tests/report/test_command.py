@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from click.testing import CliRunner, Result
 
+from orchestrator.backtest.result import read_records
 from orchestrator.cli import main
 from tests.backtest.made import RETAIL, made, write
 
@@ -46,6 +48,54 @@ def test_program_and_rules_of_a_backtest(recorded: tuple[Path, Path], tmp_path: 
     assert held["treatment"]["customers"] + held["control"]["customers"] == 120
     assert read["program"]["expected_value_against_priority"] is None
     assert read["rules"] == []
+
+
+def test_program_is_measured_as_far_as_costs_are_known(recorded: tuple[Path, Path], tmp_path: Path) -> None:
+    """Not up to the last order: terminal, page and JSON say so, and the rules cost the same, read along or not."""
+    events, out = recorded
+    html = tmp_path / "worth.html"
+    arguments = ["--records", out, "--events", events, "--definitions", RETAIL, "--program"]
+    told = run(*arguments, "--html", html)
+    read = json.loads(run(*arguments, "--json").stdout)
+    ruled = json.loads(run(*arguments, "--rules", "--json").stdout)
+    longest = max(one["window_until"] - one["window_from"] for one in read_records(out, "outcomes"))
+    last = max(one["event_time"] for one in made(120)["purchases"])
+
+    assert read["program"]["until"] <= last - longest
+    assert ruled["program"] == read["program"]
+    assert ruled["rules"] == json.loads(run("--records", out, "--rules", "--json").stdout)["rules"]
+    (note,) = read["notes"]
+    assert "not to the last order" in note
+    assert f"note: {note}" in told.stderr
+    assert note in html.read_text()
+
+
+def test_while_it_is_too_early_for_the_program_the_rest_is_told(tmp_path: Path) -> None:
+    """A week of campaigns whose windows take longer says nothing of what was spent."""
+    events, out = write(made(20, days=6), tmp_path / "events"), tmp_path / "out"
+    CliRunner().invoke(main, ["backtest", str(RETAIL), "--events", str(events), "--out", str(out), "--processes", "1"])
+    said = run("--records", out, "--events", events, "--definitions", RETAIL, "--program", "--json")
+    read = json.loads(said.stdout)
+
+    assert said.exit_code == 0, said.output
+    assert read["campaigns"]
+    assert "program" not in read
+    assert "too early to measure from 2017-03-0" in read["notes"][0]
+
+
+def test_hold_out_that_was_raised_since_is_refused(recorded: tuple[Path, Path], tmp_path: Path) -> None:
+    """Today's policy would call customers held out who were written to: the message names the day to measure from."""
+    events, out = recorded
+    raised = tmp_path / "raised"
+    copytree(RETAIL, raised)
+    policy = raised / "policy.yaml"
+    policy.write_text(policy.read_text().replace("holdout: { share: 5%", "holdout: { share: 50%"))
+    said = run("--records", out, "--events", events, "--definitions", raised, "--program")
+    message = " ".join(said.output.split())
+
+    assert said.exit_code == 1
+    assert "--program: customers of the hold-out had" in message
+    assert "measure from then on: --since 2017-" in message
 
 
 def test_a_folder_that_is_no_backtest(tmp_path: Path) -> None:
