@@ -18,7 +18,8 @@ class Cut:
     """Customers whose feature compares so with a value; `unknown` tells what becomes of those who have no value.
 
     Amounts are minor units, lengths of time milliseconds, and true is 1, as in decisions. `unknown` is True where they
-    belong here, False where they belong to the others, and None where everybody has a value.
+    belong here, False where they belong to the others, and None where everybody has a value. A text that is empty
+    stands for no value: `is unknown`, or with `!=` `is not unknown`.
     """
 
     feature: str
@@ -36,6 +37,8 @@ class Cut:
 
     def __str__(self) -> str:
         """Return the condition as the language writes it."""
+        if self.value == "":
+            return f"{self.feature} is {'' if self.operator == '==' else 'not '}unknown"
         if self.unit == "truth":
             known = self.feature if self.operator == ">=" else f"not {self.feature}"
         else:

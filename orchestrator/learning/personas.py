@@ -25,6 +25,8 @@ EXTREMELY, SOMEWHAT, NOT = "extremely effective", "somewhat effective", "not eff
 MOST_VALUES = 20
 """Of a feature of words, the values that most windows have are tried."""
 
+_LONGEST_VALUE = 64
+
 WORTH_SPLITTING = 3.0
 """Standard errors of the difference, in the half that chooses, below which a part is not searched any further."""
 
@@ -194,6 +196,9 @@ class _Search:
         if best is None:
             return persona
         cut, holding, errors = best
+        # Who was never asked is in neither part.
+        asked = self.windows.asked.get(cut.feature, np.ones(len(self.windows), dtype=bool))
+        choosing, measuring = choosing[asked[choosing]], measuring[asked[measuring]]
         inside, here = holding[measuring], holding[choosing]
         if not (self.enough(measuring[inside]) and self.enough(measuring[~inside])):
             return persona
@@ -201,7 +206,7 @@ class _Search:
         # The half that chose counts here too, for every condition that it compared is held against this one; but not
         # where it chose the part that is split. And a part of a part is believed no more than the part: the smaller of
         # two e-values is one as well.
-        counted = measuring if path else np.arange(len(self.windows))
+        counted = measuring if path else np.flatnonzero(asked)
         _, found = self._difference(counted, holding[counted])
         clear = min(abs(difference.low), abs(difference.high)) > self.limits.difference and not difference.covers_zero
         split = Split(cut, difference, min(found, evidence), clear)
@@ -255,12 +260,12 @@ class _Search:
         sums, control = self.sums[:, rows], ~self.windows.treated[rows]
         best: tuple[Cut, Truths, float] | None = None
         for column in self.columns:
-            size = column.holds.shape[1]
+            size = column.holds.shape[1] + 1  # the last is of those who were not asked, and in neither part
             places = column.bins[rows] + control * size
             binned = np.empty((2 * size, len(sums)))
             for place, one in enumerate(sums):
                 binned[:, place] = np.bincount(places, one, 2 * size)
-            binned = binned.reshape(2, size, len(sums))
+            binned = binned.reshape(2, size, len(sums))[:, :-1]
             inside = column.holds.astype(float) @ binned
             errors, possible = self._apart(inside, binned.sum(axis=1, keepdims=True) - inside)
             self.compared += int(possible.sum())
@@ -293,7 +298,10 @@ class _Search:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """The cuts that are tried on a feature: windows are sorted into `bins`, and `holds` tells for which a cut holds."""
+    """The cuts that are tried on a feature: windows are sorted into `bins`, and `holds` tells for which a cut holds.
+
+    One more bin is of those whose decision did not ask for it.
+    """
 
     cuts: tuple[Cut, ...]
     bins: Places
@@ -301,33 +309,45 @@ class _Column:
 
     def holding(self, place: int) -> Truths:
         """Return for which windows the cut at a place holds."""
-        holding: Truths = self.holds[place][self.bins]
+        holding: Truths = np.append(self.holds[place], False)[self.bins]
         return holding
 
 
 def _numbers(name: str, windows: Windows, choosing: Places, unit: str) -> _Column:
     """Return the cuts of a feature by its tenths in the half that chooses; an unknown value compares with nothing."""
-    column = windows.numbers[name]
+    column, asked = windows.numbers[name], windows.asked.get(name, np.ones(len(windows), dtype=bool))
     unknown = np.isnan(column)
     known = column[choosing][~unknown[choosing]]
     points = np.unique([readable(float(point), unit) for point in np.quantile(known, _TENTHS)]) if len(known) else known
+    if unit == "truth":
+        points = np.ones(min(len(points), 1))  # there is one thing to ask: whether it is true
     bins = np.where(unknown, len(points) + 1, np.searchsorted(points, column, side="right"))
+    bins[~asked] = len(points) + 2
     numbered, place = np.arange(len(points) + 2), np.arange(len(points))[:, None]
     above, below = (place < numbered) & (numbered <= len(points)), numbered <= place
-    if not unknown.any():
+    if not unknown[asked].any():
         return _Column(tuple(Cut(name, ">=", float(point), unit) for point in points), bins, above)
     cuts = tuple(Cut(name, operator, float(point), unit, False) for operator in (">=", "<") for point in points)
     return _Column(cuts, bins, np.concatenate((above, below)))
 
 
 def _words(name: str, windows: Windows) -> _Column:
-    """Return the cuts of a feature by its values, the most frequent ones."""
-    column = windows.words[name]
-    values, bins, counts = np.unique(column, return_inverse=True, return_counts=True)
-    often = [place for place in np.argsort(-counts, kind="stable") if sayable(str(values[place]))][:MOST_VALUES]
-    unknown = False if "" in values else None
-    cuts = tuple(Cut(name, "==", str(values[place]), "text", unknown) for place in often)
+    """Return the cuts of a feature by its values, the most frequent ones, and by whether it has one."""
+    column, asked = windows.words[name], windows.asked.get(name, np.ones(len(windows), dtype=bool))
+    values, bins = np.unique(column, return_inverse=True)
+    counts = np.bincount(bins[asked], minlength=len(values))
+    often = [
+        place for place in np.argsort(-counts, kind="stable") if counts[place] and _can_be_said(str(values[place]))
+    ][:MOST_VALUES]
+    unknown = False if (column[asked] == "").any() else None
+    cuts = tuple(Cut(name, "==", str(values[place]), "text", unknown if values[place] else None) for place in often)
+    bins[~asked] = len(values)
     return _Column(cuts, bins, np.array(often, dtype=np.int64)[:, None] == np.arange(len(values)))
+
+
+def _can_be_said(value: str) -> bool:
+    """Return whether a condition can name a value; a long one was perhaps cut short when it was written down."""
+    return sayable(value) and len(value) < _LONGEST_VALUE
 
 
 def _adjusted(gained: Floats, windows: Windows, rows: Places) -> Floats:

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from bench.personas import PLANTED, UNITS, first, permuted, within, world
+from orchestrator.definitions.expressions import Declared, Scope
 from orchestrator.events import DAY, HOUR
 from orchestrator.learning.cuts import Cut, readable, sayable
 from orchestrator.learning.intervals import discoveries, e_value, errors_wide
 from orchestrator.learning.personas import EXTREMELY, NOT, SOMEWHAT, Limits, Persona, find
 from orchestrator.learning.uplift import compare
 from orchestrator.learning.windows import features_of, windows_of
+from tests.definitions.test_expressions import Facts, compiled
 from tests.learning.test_uplift import outcome
 from tests.measured import MEASURED
 
@@ -169,14 +171,13 @@ def test_windows_that_do_not_count_are_left_out() -> None:
     ]
     decisions: list[dict[str, Any]] = [
         {"decision_id": "d1", "features": {"visits": 3.0, "tier": "high"}},
-        {"decision_id": "d4"},
+        {"decision_id": "d4", "features": {"visits": 2.0}},
     ]
     windows = windows_of(rows, features_of(decisions))["cart"]
 
     assert list(windows.gained) == [290, 100]
     assert list(windows.words["tier"]) == ["high", ""]
-    assert windows.numbers["visits"][0] == 3.0
-    assert np.isnan(windows.numbers["visits"][1])
+    assert list(windows.numbers["visits"]) == [3.0, 2.0]
 
 
 def test_e_value_is_the_interval_read_the_other_way() -> None:
@@ -202,6 +203,7 @@ def test_conditions_that_were_compared_and_not_put_forward_count() -> None:
         (Cut("p_alive", ">=", 0.85), "p_alive >= 0.85", "p_alive < 0.85"),
         (Cut("orders", ">=", 12.0), "orders >= 12", "orders < 12"),
         (Cut("tier", "==", "high", "text", False), "tier == 'high'", "(tier != 'high' or tier is unknown)"),
+        (Cut("tier", "==", "", "text"), "tier is unknown", "tier is not unknown"),
     ],
 )  # fmt: skip
 def test_cut_reads_as_in_definitions(cut: Cut, text: str, others: str) -> None:
@@ -253,6 +255,127 @@ def lives(count: int, effect: int) -> tuple[list[dict[str, Any]], dict[str, dict
         )
         known[f"d{number}"] = {"tier": tier, "visits": float(chance.poisson(5)), "app": float(chance.random() < 0.4)}
     return outcomes, known
+
+
+def changing(*, timed: bool, features: bool = False) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return outcomes and decisions of 24,000 windows: half from before features were asked for, the others gain 600.
+
+    What is written down later is chance. With `features`, the tier was asked for all along, and visits only later.
+    """
+    chance = np.random.default_rng(8)
+    outcomes: list[dict[str, Any]] = []
+    decisions: list[dict[str, Any]] = []
+    for number in range(24_000):
+        late, control = number >= 12_000, chance.random() < 0.3
+        gained = int(chance.exponential(1_000)) + (600 if late and not control else 0)
+        when = {"window_from": number, "definitions_version": "v1"} if timed else {}
+        arm = "control" if control else "treatment"
+        outcomes.append(
+            outcome(number, f"c{number % 8_000}", arm, gained, decision_id=f"d{number}", control_bp=3_000, **when)
+        )
+        known: dict[str, float | str] = {
+            "visits": float(chance.poisson(3)),
+            "tier": str(chance.choice(["high", "low"])),
+        }
+        known = {
+            name: value
+            for name, value in known.items()
+            if (late and chance.random() < 0.6) or (name == "tier" and features)
+        }
+        decisions.append({"decision_id": f"d{number}", "features": known})
+    return outcomes, decisions
+
+
+@pytest.mark.parametrize(("timed", "features"), [(True, False), (True, True), (False, False)])
+def test_time_before_features_were_asked_for_is_no_sub_persona(timed: bool, features: bool) -> None:
+    """What has changed since would look like a difference between who is known and who is not."""
+    outcomes, decisions = changing(timed=timed, features=features)
+    found = find(windows_of(outcomes, features_of(decisions)))
+
+    assert found.splits == 0
+    assert not found.too_few
+
+
+def test_campaign_from_before_features_were_asked_for_is_not_enough_data() -> None:
+    """It is named, so that nobody looks for it in vain."""
+    rows = [outcome(n, f"c{n}", "treatment", 1, decision_id=f"d{n}", campaign="old" if n else "new") for n in range(9)]
+    found = find(windows_of(rows, {"d0": {"visits": 1.0}}))
+
+    assert found.too_few == ("new", "old")
+
+
+def test_what_one_version_asked_for_another_need_not_have() -> None:
+    """A feature that is no longer among those of `split_on` is not unknown since, and between two versions neither."""
+    rows = [
+        outcome(n, f"c{n}", "treatment", 1, decision_id=f"d{n}", window_from=n, definitions_version="abca"[n // 3])
+        for n in range(12)
+    ]
+    known = {f"d{n}": {"visits": 1.0} for n in range(12)}
+    tiers = {0, 2, 6, 8}  # asked for in the first version and in the third, and unknown once in each
+    windows = windows_of(rows, features_of([
+        {"decision_id": name, "features": {**of, **({"tier": "high"} if int(name[1:]) in tiers else {})}}
+        for name, of in known.items()
+    ]))["cart"]  # fmt: skip
+    by_start = dict(zip(sorted(f"o{n}" for n in range(12)), windows.asked["tier"], strict=True))
+
+    assert {n for n in range(12) if by_start[f"o{n}"]} == {0, 1, 2, 6, 7, 8}
+    assert "visits" not in windows.asked
+
+
+def partly_known(seed: int, effect_of: str) -> tuple[list[dict[str, Any]], dict[str, dict[str, float | str]]]:
+    """Return windows of a campaign that works with one group: in four of ten the tier, rank and app are unknown."""
+    chance = np.random.default_rng(seed)
+    outcomes: list[dict[str, Any]] = []
+    known: dict[str, dict[str, float | str]] = {}
+    for number in range(12_000):
+        control, unknown = chance.random() < 0.3, chance.random() < 0.4
+        tier, rank = str(chance.choice(["high", "low", "it's", ""])), float(chance.integers(1, 9))
+        app = float(chance.random() < 0.5)
+        hit = {
+            "unknown": unknown,
+            "high": not unknown and tier == "high",
+            "rank": not unknown and rank >= 5,
+            "app": not unknown and app == 1,
+        }
+        gained = int(chance.exponential(800)) + (900 if hit[effect_of] and not control else 0)
+        arm = "control" if control else "treatment"
+        outcomes.append(outcome(number, f"c{number}", arm, gained, decision_id=f"d{number}", control_bp=3_000))
+        known[f"d{number}"] = {"visits": 1.0} if unknown else {"visits": 1.0, "tier": tier, "rank": rank, "app": app}
+    return outcomes, known
+
+
+@pytest.mark.parametrize("effect_of", ["unknown", "high", "rank", "app"])
+def test_engine_finds_exactly_those_who_were_measured(effect_of: str) -> None:
+    """The conditions of a split, as they are proposed, are true in the engine of the customers of their part alone."""
+    outcomes, known = partly_known(1, effect_of)
+    windows = windows_of(outcomes, known)
+    persona = find(windows, {"app": "truth"}).campaigns["cart"]
+    scope = Scope({name: Declared(of) for name, of in (("tier", "text"), ("rank", "number"), ("app", "truth"))})
+    ids = sorted(known, key=lambda name: f"o{name[1:]}")
+    halves = [known[name] for name, learning in zip(ids, windows["cart"].learning, strict=True) if not learning]
+
+    assert persona.parts
+    leaves = persona.leaves
+    for leaf in leaves:
+        text = " and ".join(map(str, leaf.path))
+        condition, problems = compiled(text, scope)
+        assert condition is not None, problems
+        read: list[dict[tuple[str, str, str | None], Any]] = [
+            {("feature", name, None): bool(of) if name == "app" else of for name, of in one.items()} for one in halves
+        ]
+        assert sum(condition.holds(Facts(one)) is True for one in read) == leaf.windows, text
+    assert sum(leaf.windows for leaf in leaves) == len(halves)
+
+
+def test_long_texts_are_no_values() -> None:
+    """They were cut when they were written down, so that no customer has exactly that."""
+    outcomes, known = lives(8_000, effect=900)
+    long = {name: {**of, "tier": str(of["tier"]) * 22} for name, of in known.items()}
+
+    assert find(windows_of(outcomes, known)).splits
+    assert not find(
+        windows_of(outcomes, {name: {**of, "tier": str(of["tier"])[:64]} for name, of in long.items()})
+    ).splits
 
 
 def _by_id(record: dict[str, Any]) -> str:
