@@ -18,6 +18,7 @@ from orchestrator.backtest.earnings import ledger_of
 from orchestrator.cli.reading import as_json as json_option
 from orchestrator.cli.reading import brokers, kept_records, open_topics, progress_bars, records_folder
 from orchestrator.cli.recorded import bars, definitions_of, history_of, instant, settings_of
+from orchestrator.definitions.values import USE_HUNDREDTHS, WITHOUT_HUNDREDTHS
 from orchestrator.learning.program import Ledger, TooEarlyError, UnmeasurableError, Whole, fill, first_of, whole_program
 from orchestrator.learning.uplift import METRICS, OBJECTIVE
 from orchestrator.report import levers, page, program_page
@@ -90,6 +91,8 @@ def report(
     Reads the topic `campaign-outcomes` to its end, or what a back-test wrote. The intervals are right however often
     this is run; where there is not enough data yet, it says so and about how many more customers are needed.
     """
+    if currency in WITHOUT_HUNDREDTHS:
+        raise OperatorError(f"--currency {currency} has no hundredths: {USE_HUNDREDTHS}", exit_code=USAGE)
     source = _of_topics(bootstrap_servers) if records is None else _of_folder(records)
     outcomes = list(source.read("outcomes"))
     policy = _policy(definitions, bootstrap_servers) if program or definitions is not None else None

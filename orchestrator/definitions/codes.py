@@ -27,7 +27,7 @@ CODES: Mapping[str, str] = {
     "E026": "Not a name, or a name that means something else in conditions.",
     "E027": "Not one of the words that may stand here.",
     "E028": "Not a time zone.",
-    "E029": "Not true or false, a currency or a date of the profile, where one is meant.",
+    "E029": "Not true or false, a currency with hundredths or a date of the profile, where one is meant.",
     "E030": "A condition that cannot be read.",
     "E031": "A condition asks about something that does not exist, or not here.",
     "E032": "A condition compares what cannot be compared.",

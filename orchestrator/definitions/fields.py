@@ -74,7 +74,7 @@ TYPES: Mapping[str, str] = {
     "name": "a name: small letters, digits and _",
     "text": "text",
     "truth": "true or false",
-    "currency": "a currency's code: USD",
+    "currency": "the code of a currency that has hundredths: USD",
     "zone": "a time zone: America/New_York",
     "choice": "one of the words listed",
     "model": "one of the words listed, or topic:NAME",
@@ -573,7 +573,7 @@ _CAMPAIGNS = (
 
 _POLICY = (
     Kind("program", "Money.", (
-        Field("currency", "currency", "The one currency of all amounts.", "USD", default="USD"),
+        Field("currency", "currency", "The one currency of all amounts; it has hundredths.", "USD", default="USD"),
         Field("metric", "choice", "What a customer is worth.", "margin", default="margin", options=("margin",),
               planned=("revenue",)),
         Field("assumed_margin", "percentage", "The margin of what has none of its own.", "30%", default="30%"),

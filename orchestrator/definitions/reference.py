@@ -17,6 +17,7 @@ from orchestrator.definitions.fields import (
     Field,
     Kind,
 )
+from orchestrator.definitions.values import WITHOUT_HUNDREDTHS
 
 Schema = dict[str, Any]
 
@@ -31,7 +32,7 @@ _PATTERNS = {
     "time": "^[0-9]{1,2}:[0-9]{2}$",
     "date": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
     "name": "^[a-z][a-z0-9_]{0,63}$",
-    "currency": "^[A-Z]{3}$",
+    "currency": f"^(?!{'|'.join(sorted(WITHOUT_HUNDREDTHS))})[A-Z]{{3}}$",
     "property": r"^[a-z_.]+\.[a-z_]+$",
     "profile": "^profile\\.",
 }

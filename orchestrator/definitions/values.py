@@ -31,6 +31,20 @@ TYPE_WORDS = {
 WINDOW = -1
 """What `lasts: window` reads as: until the end of the moment's own window."""
 
+WITHOUT_HUNDREDTHS = frozenset({
+    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF",
+    "XPF",  # no decimals
+    "BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND",  # three
+    "CLF", "UYW",  # four
+})  # fmt: skip
+"""The currencies of ISO 4217 whose minor unit is no hundredth: every amount would mean another."""
+
+USE_HUNDREDTHS = (
+    "amounts here and in events are hundredths, so send them in a currency that has these, like USD or EUR, or as "
+    "hundredths under a code of your own, like QQQ"
+)
+"""What to do about such a currency."""
+
 _DURATION = re.compile(r"([0-9]{1,5})([smhdw])")
 _OFFSET = re.compile(r"([+-]?)([0-9]{1,4})([hdw])")
 _MONTHS = re.compile(r"([0-9]{1,3})m")
@@ -211,9 +225,12 @@ def truth(scalar: Scalar, problems: Problems) -> bool | None:
 
 
 def currency(scalar: Scalar, problems: Problems) -> str | None:
-    """Return a currency's code."""
+    """Return the code of a currency that has hundredths."""
     if _CURRENCY.fullmatch(scalar.text) is None:
         _refuse(scalar, problems, "E029", "a currency", "USD or EUR")
+        return None
+    if scalar.text in WITHOUT_HUNDREDTHS:
+        problems.error(scalar.place, "E029", f"'{scalar.text}' has no hundredths: {USE_HUNDREDTHS}")
         return None
     return scalar.text
 

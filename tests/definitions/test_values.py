@@ -49,6 +49,7 @@ def parse(kind: str, text: str) -> tuple[object, list[str]]:
         ("name", "cart_rescue", "cart_rescue"),
         ("truth", "false", False),
         ("currency", "EUR", "EUR"),
+        ("currency", "QQQ", "QQQ"),
         ("zone", "America/New_York", "America/New_York"),
     ],
 )
@@ -80,6 +81,8 @@ def test_is_read_as(kind: str, text: str, value: object) -> None:
         ("multiple", "nan", "E025"),
         ("name", "Cart", "E026"),
         ("truth", "no", "E029"),
+        ("currency", "JPY", "E029"),
+        ("currency", "KWD", "E029"),
         ("zone", "America", "E028"),
         ("zone", "../../etc/passwd", "E028"),
     ],

@@ -98,6 +98,14 @@ def test_hold_out_that_was_raised_since_is_refused(recorded: tuple[Path, Path], 
     assert "measure from then on: --since 2017-" in message
 
 
+def test_currency_without_hundredths_is_refused(tmp_path: Path) -> None:
+    """Every amount would be printed as a hundredth of itself."""
+    said = run("--records", tmp_path, "--currency", "JPY")
+
+    assert said.exit_code == 2
+    assert "--currency JPY has no hundredths" in said.output
+
+
 def test_a_folder_that_is_no_backtest(tmp_path: Path) -> None:
     """The message names the file that is missing and what to do."""
     said = run("--records", tmp_path)
