@@ -8,7 +8,7 @@ that only come earlier, and customers who tire.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import accumulate, chain
@@ -217,19 +217,16 @@ def whole_program(ledger: Ledger, policy: Policy, since: int, until: int) -> Who
             f"too early to measure from {_day(since)} on: what a window cost is known when it has ended, and the "
             f"longest takes {-(-ledger.longest // DAY)} days"
         )
-    accounts = dict(ledger.accounts(since))
-    if not accounts:
-        raise UnmeasurableError(
-            f"no profile was read, and nobody ordered before {_day(since)}: nobody knows who did not order; read the "
-            "profiles as well, or name a later --since"
-        )
-    _check(accounts, policy, since)
     origin = min(since, ledger.first)
     spans = list(periods(origin, until, policy.holdout_rotate)) if policy.holdout_bp else []
     held: list[Unit] = []
     compared: list[Unit] = []
-    straddling = 0
-    for customer, account in accounts.items():
+    belied: tuple[list[int], ...] = ([], [], [])
+    customers = straddling = 0
+    for customer, account in ledger.accounts(since):
+        customers += 1
+        for found, instants in zip(belied, _belied(policy, customer, account), strict=True):
+            found += (at for at in instants if at > since)
         for drawn, end in spans:
             start = max(drawn, since)
             if end <= since:
@@ -242,10 +239,16 @@ def whole_program(ledger: Ledger, policy: Policy, since: int, until: int) -> Who
         if policy.compare:
             arm = "control" if method_for(policy, customer) == PRIORITY else "treatment"
             compared.append(account.unit(customer, arm, since, until, origin))
+    if not customers:
+        raise UnmeasurableError(
+            f"no profile was read, and nobody ordered before {_day(since)}: nobody knows who did not order; read the "
+            "profiles as well, or name a later --since"
+        )
+    _check(belied, since)
     return Whole(
         since,
         until,
-        len(accounts),
+        customers,
         contrast("everybody else against the hold-out", held) if spans else None,
         contrast("expected_value against priority", compared) if policy.compare else None,
         straddling,
@@ -260,22 +263,20 @@ _BELIED = (
 )
 
 
-def _check(accounts: Mapping[str, Account], policy: Policy, since: int) -> None:
+def _check(belied: Sequence[list[int]], since: int) -> None:
     """Raise an UnmeasurableError where records say another group than today's hash, with the day from which none does.
 
     Who was written to before the hold-out was introduced would count as held out, and hide what campaigns do.
     """
-    kinds = zip(*(_belied(policy, customer, account) for customer, account in accounts.items()), strict=True)
-    found = [[at for instants in kind for at in instants if at > since] for kind in kinds]
     said = [
         f"{text.format(len(instants))} before {_day(_after(instants))}"
-        for text, instants in zip(_BELIED, found, strict=True)
+        for text, instants in zip(_BELIED, belied, strict=True)
         if instants
     ]
     if said:
         raise UnmeasurableError(
             f"{'; '.join(said)}: `holdout` or `compare` was introduced or changed later than {_day(since)}, so the "
-            f"groups were others; measure from then on: --since {_day(_after(chain(*found)))}"
+            f"groups were others; measure from then on: --since {_day(_after(chain(*belied)))}"
         )
 
 
