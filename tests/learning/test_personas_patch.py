@@ -353,3 +353,14 @@ def test_lineage() -> None:
         "only if in_segment('cart_rescue_others_others')",
     ]
     assert next(Lineage.of(after).lines()) == "first_try (gone)"
+
+
+def test_split_by_who_has_no_value_lints() -> None:
+    """That a value is unknown is a condition like any other, and so is that it is known."""
+    texts = read_directory(RETAIL)
+    proposal = proposed(texts, cart_rescue=of_two_kinds(Cut("value_tier", "==", "", "text")))
+    segments = proposal.texts[str(RETAIL / "segments.yaml")]
+
+    assert not proposal.problems
+    assert 'is: "value_tier is unknown"' in segments
+    assert 'is: "value_tier is not unknown"' in segments
