@@ -67,7 +67,7 @@ METRICS: tuple[Described[Scrape], ...] = (
     Described("journey_learner_snapshots", "counter", (), "Policy snapshots published.",
               lambda scrape: [((), scrape.learned.snapshots)]),
     Described("journey_learner_late_snapshots", "counter", (),
-              "Snapshots that were published only after they had begun to count.",
+              "Snapshots that were undone and made again, for they would have counted before they were there.",
               lambda scrape: [((), scrape.learned.late)]),
     Described("journey_learner_failures", "counter", (), "Failures, after each of which the learner begins anew.",
               lambda scrape: [((), scrape.learned.failures)]),

@@ -112,7 +112,7 @@ class Learned:
     undecodable: int = 0
     snapshots: int = 0
     late: int = 0
-    """Snapshots that were published after the instant from which they count."""
+    """Snapshots that were undone and made again, for they would have counted before they were there."""
     failures: int = 0
     planning_seconds: float = 0.0
     """How long the last planning took."""
@@ -162,6 +162,8 @@ class Learner:
         """The instants as of which some revision is counted for the first time."""
         self._forgotten = False
         self._looked_at = 0
+        self._begun_at: int | None = None
+        """When the transaction began that is open, by the wall clock: it goes on where a machine is stopped."""
         self._encode = codec.encoder(self._policy)
         self._decode_outcome = codec.decoder(topics.outcomes)
         self._references: dict[str, Topic] = {
@@ -270,6 +272,9 @@ class Learner:
 
     def _plan(self, as_of: int, reached: int) -> None:
         """Publish the snapshot as of an instant, unless it would say nothing new."""
+        is_live = self._config.group is None
+        # In a replay all stay: engines that begin later stand at its beginning.
+        gone = self._log.superseded(reached - self._config.retention) if is_live else []
         took = 0
         while True:
             effective_from = self._effective_from(reached, took)
@@ -282,15 +287,13 @@ class Learner:
             snapshot = plan(self._outcomes, definitions, as_of, effective_from)
             took = self._steady() - started
             self._learned.planning_seconds = took / 1000
-            if self._config.group is not None or self._now() < effective_from - AHEAD // 2:
-                break  # else it took longer than was thought, and what is planned would count before it is there
-        records = records_of(snapshot)
-        # In a replay all stay: engines that begin later stand at its beginning.
-        gone = [] if self._config.group is not None else self._log.superseded(reached - self._config.retention)
-        self._publish(records, gone)
-        if self._config.group is None and self._now() >= effective_from:
+            if is_live and self._now() >= effective_from - AHEAD // 2:
+                continue  # it took longer than was thought, and what is planned would count before it is there
+            if self._publish(records_of(snapshot), gone, effective_from if is_live else None):
+                break
             self._learned.late += 1
-            log.warning("a snapshot was published after it began to count; engines may have changed over apart")
+            log.warning("a snapshot was held up until it would have counted; nobody has seen it, and it is made again")
+            took = self._steady() - started
         self._learned.snapshots += 1
         self._learned.as_of = as_of
         self._forgotten = False
@@ -317,8 +320,11 @@ class Learner:
             or any(newest.as_of < instant <= as_of for instant in self._known)
         )
 
-    def _publish(self, records: Mapping[str, Mapping[str, Any]], gone: list[str]) -> None:
-        """Write all records and the tombstones of old versions in one transaction."""
+    def _publish(self, records: Mapping[str, Mapping[str, Any]], gone: list[str], before: int | None) -> bool:
+        """Write all records and the tombstones of old versions in one transaction; return whether it was in time.
+
+        What is not in the topic before an instant is undone.
+        """
         values = {key: self._encode(dict(record)) for key, record in records.items()}
         for key, value in values.items():
             if len(value) > MAX_RECORD:
@@ -326,15 +332,24 @@ class Learner:
                     f"leaf '{key}' of the snapshot has {len(value):,} bytes, more than the {MAX_RECORD:,} of a record: "
                     "tell fewer customers apart (`by`), or let fewer campaigns learn"
                 )
+        self._begun_at = self._now()
         try:
             self._producer.begin_transaction()
             for key in (*values, *(key for key in gone if key not in values)):
                 self._send(key, values.get(key))
             if self._producer.flush(TRANSACTION_SECONDS):
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "records were not delivered in time"))
+            # The last chance to be late, and early enough: engines ask for the topic's end before their clock comes to
+            # an instant. Whoever asks from now on is told of these records, and waits for what becomes of them.
+            if before is not None and self._now() >= before:
+                self._producer.abort_transaction(TRANSACTION_SECONDS)
+                return False
             self._producer.commit_transaction(TRANSACTION_SECONDS)
         except KafkaException as error:
             raise self._failure(error) from error
+        finally:
+            self._begun_at = None
+        return True
 
     def _send(self, key: str, value: bytes | None) -> None:
         while True:
@@ -348,6 +363,15 @@ class Learner:
         reason = error.args[0]
         fenced = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
         if reason.code() in fenced or "fenced" in reason.str().lower():
+            # Brokers answer the same to a transaction that they have ended, for it was open for too long.
+            open_for = 0 if self._begun_at is None else abs(self._now() - self._begun_at)
+            if open_for >= TRANSACTION_SECONDS * 1000:
+                return OperatorError(
+                    f"the snapshot could not be published: its transaction was open for {open_for / 1000:g} s, and "
+                    f"brokers end one after {TRANSACTION_SECONDS:g} s, if it was not another instance that took over "
+                    f"{self._config.transactional_id}. It is made again; if this happens again find what holds it up, "
+                    "such as a paused container, too little CPU or slow brokers, for engines wait meanwhile"
+                )
             return TakenOverError(self._config.transactional_id)
         if reason.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED):
             return OperatorError(
