@@ -92,6 +92,7 @@ def replay(
             barrier_every=every,
             learn_every=learns,
             learner=learner,
+            group=settings.group,
         )
         stack.callback(replayer.close)
         records = replayer.replay(last, lambda: until if to is not None else last.at + settles)

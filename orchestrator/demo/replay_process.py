@@ -93,6 +93,7 @@ def replay(
         barrier_every=BARRIER_EVERY,
         learn_every=every,
         learner=None if every is None else build_learner(settings, Learned()),
+        group=settings.group,
     )
     stream = _Planting(world.stream(), replayer)
     told = 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.clock import steady_ms
@@ -19,7 +19,12 @@ from orchestrator.runtime.topic_follower import Follower
 from orchestrator.runtime.topic_reader import topic_spans
 
 LEARNS_SECONDS = 300.0
-"""How long a snapshot is waited for: until engines have come to the barrier, and the learner has made it."""
+"""How long a snapshot is waited for while nothing moves: neither engines nor, where it is ours, the learner."""
+
+LOOKS_MS = 1_000
+"""How often to look whether something has moved, milliseconds."""
+
+ASKING_SECONDS = 2.0
 
 Arrival = tuple[int, str, str, dict[str, Any]]
 """Arrival instant in milliseconds, topic, key and record."""
@@ -28,7 +33,7 @@ Arrival = tuple[int, str, str, dict[str, Any]]
 class PolicyWatch:
     """The snapshots that were published so far: as of when the newest whole one is, and where it ends."""
 
-    def __init__(self, client_config: Mapping[str, Any], topics: Topics, codec: Codec) -> None:
+    def __init__(self, client_config: Mapping[str, Any], topics: Topics, codec: Codec, group: str | None) -> None:
         topic = policy_topic(topics)
         self.topic = topic.name
         self.as_of = -1
@@ -36,23 +41,39 @@ class PolicyWatch:
         self._decode = codec.decoder(topic)
         self._log = Follower(client_config, {topic.name: 1})
         self._leaves: dict[str, set[str]] = {}
+        self._group = None if group is None else _Group(client_config, topics, group)
         for message in self._log.catch_up():
             self._take(message)
 
     def wait(self, as_of: int, learner: Learner | None) -> None:
         """Wait for the snapshot as of an instant, or raise an OperatorError when none comes."""
-        deadline = steady_ms() + LEARNS_SECONDS * 1000
+        # A span may be any number of events: engines have as long as it takes them, as long as they get on.
+        last = looked = steady_ms()
+        reached = self._reached(learner)
         while self.as_of < as_of:
             if learner is not None:
                 with suppress(Waiting):  # for engines that have not told yet how far they are
                     learner.turn(0.02)
             for message in self._log.poll(0.02):
                 self._take(message)
-            if steady_ms() > deadline:
+            if steady_ms() - looked < LOOKS_MS:
+                continue
+            before, reached = reached, self._reached(learner)
+            looked = steady_ms()
+            if reached != before:
+                last = looked
+            elif looked - last > LEARNS_SECONDS * 1000:
                 raise OperatorError(
-                    f"no policy snapshot came within {LEARNS_SECONDS:.0f} s: do the engines run, and a control worker "
-                    "with ORCHESTRATOR_LEARN_EVERY as the replay has it?"
+                    f"no policy snapshot came, and nothing moved for {LEARNS_SECONDS:.0f} s: do the engines run, and a "
+                    "control worker with ORCHESTRATOR_LEARN_EVERY as the replay has it?"
                 )
+
+    def _reached(self, learner: Learner | None) -> tuple[int, tuple[int, int] | None]:
+        """Return how far engines and learner are, as numbers that change while they get on."""
+        return (
+            0 if self._group is None else self._group.committed(),
+            None if learner is None else learner.progress,
+        )
 
     def _take(self, message: Message) -> None:
         value = message.value()
@@ -68,6 +89,32 @@ class PolicyWatch:
     def close(self) -> None:
         """Leave the brokers."""
         self._log.close()
+        if self._group is not None:
+            self._group.close()
+
+
+class _Group:
+    """The engines' group, by the offsets that it has committed; it is never joined, only asked."""
+
+    def __init__(self, client_config: Mapping[str, Any], topics: Topics, name: str) -> None:
+        self._consumer = Consumer({**client_config, "group.id": name, "enable.auto.commit": False})
+        self._wanted = [
+            TopicPartition(topic.name, number)
+            for topic in (topics.profiles, *topics.inputs, topics.clock)
+            for number in range(topics.partitions)
+        ]
+        self._last = 0
+
+    def committed(self) -> int:
+        """Return how many records engines are done with; what nobody answers or may ask has not moved."""
+        with suppress(KafkaException):
+            answers = self._consumer.committed(self._wanted, timeout=ASKING_SECONDS)
+            self._last = sum(max(0, where.offset) for where in answers if where.error is None)
+        return self._last
+
+    def close(self) -> None:
+        """Leave the brokers."""
+        self._consumer.close()
 
 
 class Replayer:
@@ -90,8 +137,12 @@ class Replayer:
         barrier_every: int,
         learn_every: int | None = None,
         learner: Learner | None = None,
+        group: str | None = None,
     ) -> None:
-        """Replay with barriers so far apart; `learner` takes its turns while one waits, None where control learns."""
+        """Replay with barriers so far apart; `learner` takes its turns while one waits, None where control learns.
+
+        `group` is that of the engines: as long as it gets on, a snapshot is waited for.
+        """
         self._topics = {topics.plain_name(topic.name): topic for topic in topics}
         self.partitions = topics.partitions
         self._inputs = [topic.name for topic in (topics.profiles, *topics.inputs)]
@@ -106,7 +157,7 @@ class Replayer:
                 self._ends[name, partition] = span.end
         self._learn_every = learn_every
         self._learner = learner
-        self._policy = None if learn_every is None else PolicyWatch(client_config, topics, codec)
+        self._policy = None if learn_every is None else PolicyWatch(client_config, topics, codec, group)
         self._failure: KafkaError | None = None
         self._producer = Producer(
             {

@@ -223,6 +223,11 @@ class Learner:
         self._plan(as_of, reached)
         self._looked_at = as_of
 
+    @property
+    def progress(self) -> tuple[int, int]:
+        """What has been read and published so far: for whoever waits, and only as long as something is done."""
+        return self._learned.outcomes, self._learned.snapshots
+
     def close(self) -> None:
         """Leave the brokers; a transaction that is open is undone by the next one to learn."""
         self._reference_log.close()

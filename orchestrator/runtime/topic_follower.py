@@ -14,7 +14,7 @@ from orchestrator.runtime.patience import Patience, ask_ends
 ANSWER_SECONDS = 15.0
 
 CATCH_UP_SECONDS = 180.0
-"""How long the end that topics had is waited for: an open transaction before it ends with its timeout at the latest."""
+"""How long nothing may come before the end that topics had: an open transaction ends with its timeout at the latest."""
 
 _BATCH = 2_000
 
@@ -82,21 +82,28 @@ class Follower:
     def catch_up(self) -> Iterator[Message]:
         """Yield everything up to the ends that the topics have now, waiting for transactions that are open there."""
         ends = {place: self._span(*place)[1] for place in self._reached}
-        deadline = time.monotonic() + CATCH_UP_SECONDS
-        while any(self._reached[place] < end for place, end in ends.items()):
+        last, left = time.monotonic(), self._left(ends)
+        while left:
             yield from self.poll(0.05)
-            if time.monotonic() > deadline:
+            before, left = left, self._left(ends)
+            if left < before:
+                last = time.monotonic()
+            elif time.monotonic() - last > CATCH_UP_SECONDS:
                 behind = next(f"{topic}/{number}" for (topic, number), end in ends.items()
                               if self._reached[topic, number] < end)  # fmt: skip
                 raise OperatorError(
-                    f"{behind} could not be read to its end within {CATCH_UP_SECONDS:.0f} s: a transaction may be "
-                    "hanging, or the brokers are gone"
+                    f"nothing more came from {behind} for {CATCH_UP_SECONDS:.0f} s, before its end: a transaction may "
+                    "be hanging, or the brokers are gone"
                 )
 
     def close(self) -> None:
         """Leave the brokers."""
         self._consumer.close()
         self._asker.close()
+
+    def _left(self, ends: Mapping[Place, int]) -> int:
+        """Return how many offsets there are up to these ends; what comes after one is no step towards another."""
+        return sum(max(0, end - self._reached[place]) for place, end in ends.items())
 
     def _span(self, topic: str, number: int) -> tuple[int, int]:
         try:

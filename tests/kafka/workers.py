@@ -126,7 +126,14 @@ class Run:
         self, arrivals: Iterable[Arrival], until: int, *, barrier_every: int, learn_every: int | None = None
     ) -> int:
         """Fill the inputs and the clock, waiting for what is to be learned; return how many records there are."""
-        replayer = Replayer(self.client, self.topics, self.codec, barrier_every=barrier_every, learn_every=learn_every)
+        replayer = Replayer(
+            self.client,
+            self.topics,
+            self.codec,
+            barrier_every=barrier_every,
+            learn_every=learn_every,
+            group=self.settings.group,
+        )
         try:
             return replayer.replay(arrivals, until)
         finally:
