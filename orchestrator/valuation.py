@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from math import isfinite
 from struct import pack
 from typing import Any
 
@@ -27,6 +28,10 @@ START = ""
 
 COLD, PROVEN, STOPPED = "cold", "proven", "stopped"
 """How much is known of an arm in a leaf: too little to serve it at scale, enough, or that it does harm."""
+
+
+class MalformedError(ValueError):
+    """Records that their schema lets pass, and that are no snapshot: an engine would fail at it after every start."""
 
 
 def arm_of(campaign: str, offer: str, channel: str) -> str:
@@ -124,12 +129,15 @@ def records_of(snapshot: PolicySnapshot) -> dict[str, dict[str, Any]]:
 
 
 def snapshot_of(records: Iterable[Mapping[str, Any]]) -> PolicySnapshot | None:
-    """Return the snapshot that records of one version are, None while any of its leaves is missing."""
+    """Return the snapshot that records of one version are, None while any of its leaves is missing.
+
+    MalformedError where they are no snapshot: a compacted topic keeps whatever was written to it once.
+    """
     found = list(records)
     if not found or len({record["leaf"] for record in found}) < found[0]["leaves"]:
         return None
     head = found[0]
-    return PolicySnapshot(
+    snapshot = PolicySnapshot(
         effective_from=head["effective_from"],
         as_of=head["as_of"],
         definitions_version=head["definitions_version"],
@@ -137,19 +145,31 @@ def snapshot_of(records: Iterable[Mapping[str, Any]]) -> PolicySnapshot | None:
         explore_bp=head["explore_bp"],
         outcomes=head["outcomes"],
         version=head["version"],
-        leaves={record["leaf"]: _leaf_of(record) for record in found},
+        leaves={record["leaf"]: _leaf_of(record, head["draws"]) for record in found},
     )
+    if EVERYBODY not in snapshot.leaves:
+        raise MalformedError(f"snapshot {snapshot.version} has no leaf of everybody")
+    return snapshot
 
 
-def _leaf_of(record: Mapping[str, Any]) -> LeafValue:
+def _leaf_of(record: Mapping[str, Any], draws: int) -> LeafValue:
+    where = f"leaf '{record['leaf']}' of snapshot {record['version']}"
+    for arm in record["arms"]:
+        if not (isfinite(arm["hold"]) and isfinite(arm["lift"])):
+            raise MalformedError(f"{where} has an arm whose shares are no numbers")
     return LeafValue(
         {
             arm["arm"]: ArmValue(
-                _unpacked(arm["gain"]), arm["hold"], arm["lift"], arm["next"], arm["control_bp"], arm["state"]
+                _unpacked(arm["gain"], draws, where),
+                arm["hold"],
+                arm["lift"],
+                arm["next"],
+                arm["control_bp"],
+                arm["state"],
             )
             for arm in record["arms"]
         },
-        {stage["stage"]: _unpacked(stage["value"]) for stage in record["stages"]},
+        {stage["stage"]: _unpacked(stage["value"], draws, where) for stage in record["stages"]},
     )
 
 
@@ -157,6 +177,11 @@ def _packed(draws: Sequence[float]) -> bytes:
     return pack(f"<{len(draws)}f", *draws)
 
 
-def _unpacked(data: bytes) -> Sequence[float]:
+def _unpacked(data: bytes, draws: int, where: str) -> Sequence[float]:
+    if draws < 1 or len(data) != 4 * draws:
+        raise MalformedError(f"{where} has {len(data)} bytes of draws where it should have {4 * max(draws, 1)}")
     # A view instead of a tuple: a draw takes four bytes instead of 32, and hundreds of arms times leaves add up.
-    return memoryview(data).cast("f")
+    found = memoryview(data).cast("f")
+    if not isfinite(sum(found)):  # one that is none makes the sum none
+        raise MalformedError(f"{where} has draws that are no numbers")
+    return found

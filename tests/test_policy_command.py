@@ -17,6 +17,7 @@ from orchestrator.learning.outcomes import Outcomes
 from orchestrator.learning.plan import plan
 from orchestrator.report.policies import differences
 from orchestrator.runtime.definitions_folder import load_folder
+from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.settings import load
 from orchestrator.valuation import records_of
 from tests.backtest.made import REGISTRY
@@ -102,6 +103,20 @@ def test_mistakes_are_told_with_what_to_do(pack: Path, tmp_path: Path) -> None:
     assert [answer.exit_code for answer in answers] == [2, 2, 2, 2]
     wanted = ["outcomes.avro", "no campaign_outcome", "none but everybody", "BOOTSTRAP_SERVERS"]
     assert [text for text, answer in zip(wanted, answers, strict=True) if text not in answer.output] == []
+
+
+def test_a_file_that_is_no_snapshot_is_one_line(pack: Path, records: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Before anything is decided by it."""
+    lines, history = tmp_path / "outcomes.jsonl", tmp_path / "history"
+    lines.write_text("\n".join(map(json.dumps, records)))
+    history.mkdir()
+    (history / "clickstream.jsonl").write_text("")
+    path = history / "policy.jsonl"
+    told("plan", pack, "--outcomes", lines, "--out", path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "draws": 1}))
+
+    with pytest.raises(OperatorError, match=r"policy.jsonl' cannot be used: .* where it should have 4"):
+        Files(history, load({})).products()
 
 
 def test_differences_say_where_two_snapshots_are_not_the_same(pack: Path, records: list[dict[str, Any]]) -> None:

@@ -24,6 +24,7 @@ from orchestrator.runtime.schema_registry import FileRegistry
 from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.topic import Topic, Topics
 from orchestrator.runtime.topics import load as load_topics
+from orchestrator.valuation import MalformedError
 
 ARRIVED = "arrived_at"
 """A column that any file may have: when the record arrived, where that is known and is not its event time."""
@@ -170,7 +171,10 @@ class Files:
                     if isinstance(record, Unfit):
                         raise OperatorError(f"'{path}' has a row that is no {topic.schema}: {record}", exit_code=USAGE)
                     record.pop(ARRIVED)
-                    reference.take(topic.schema, record)
+                    try:
+                        reference.take(topic.schema, record)
+                    except MalformedError as error:
+                        raise OperatorError(f"'{path}' cannot be used: {error}", exit_code=USAGE) from None
         return reference
 
     def steps(self, seen: Seen) -> Mapping[int, Steps]:

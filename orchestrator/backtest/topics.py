@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -23,6 +24,7 @@ from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.topic import Topics
 from orchestrator.runtime.topic_reader import Record, Span, read_topic, topic_spans
 from orchestrator.runtime.topics import load as load_topics
+from orchestrator.valuation import MalformedError
 
 _SMALL = 50_000
 """Records that one process has decided before another would have started."""
@@ -141,7 +143,8 @@ class TopicRange:
         for topic in self.topics.references:
             if topic.schema in REFERENCE_SCHEMAS:
                 for record, _ in reader.read(topic):
-                    reference.take(topic.schema, record)
+                    with suppress(MalformedError):  # engines leave it out as well
+                        reference.take(topic.schema, record)
         return reference
 
     def steps(self, seen: Seen) -> Mapping[int, Steps]:

@@ -59,7 +59,7 @@ def show(leaf: str | None, newest: bool, currency: str, bootstrap_servers: str |
     the slot that it holds, with what it opens: the campaign is chosen where that is above 0. Exits 1 before the first.
     """
     settings, topics, _ = open_topics(bootstrap_servers)
-    versions = [_snapshot(records) for records in read_versions(settings, topics)]
+    versions = [_snapshot(records) for records in _versions(settings, topics)]
     found = [one for one in versions if newest or one.effective_from <= now_ms()]
     if not found:
         raise OperatorError("no policy snapshot is in force yet: is anything learned (`choose` in policy.yaml)?")
@@ -79,7 +79,7 @@ def verify(folder: Path | None, bootstrap_servers: str | None, as_json: bool) ->
     snapshot, the earlier form may be gone, for the topic is compacted: verify soon after a snapshot.
     """
     settings, topics, _ = open_topics(bootstrap_servers)
-    versions = read_versions(settings, topics)
+    versions = _versions(settings, topics)
     if not versions:
         raise OperatorError("no policy snapshot was published yet: there is nothing to verify")
     published = versions[-1]
@@ -176,6 +176,17 @@ def _definitions(folder: Path | None, settings: Settings, topics: Topics, versio
             exit_code=USAGE,
         )
     return definitions
+
+
+def _versions(settings: Settings, topics: Topics) -> list[dict[str, dict[str, Any]]]:
+    """Return the whole versions of the topic, and tell what else there is."""
+    unreadable: list[str] = []
+    versions = read_versions(settings, topics, unreadable)
+    if unreadable:
+        click.echo(
+            f"left out, for engines cannot use it either, the first of {len(unreadable)}: {unreadable[0]}", err=True
+        )
+    return versions
 
 
 def _snapshot(records: Mapping[str, Mapping[str, Any]]) -> PolicySnapshot:

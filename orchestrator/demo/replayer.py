@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from orchestrator.runtime.avro import Codec
+from orchestrator.runtime.avro import Codec, Undecodable
 from orchestrator.runtime.clock import steady_ms
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.learner import Learner, Waiting
@@ -38,6 +38,7 @@ class PolicyWatch:
         self.topic = topic.name
         self.as_of = -1
         self.end = 0
+        self.undecodable = 0
         self._decode = codec.decoder(topic)
         self._log = Follower(client_config, {topic.name: 1})
         self._leaves: dict[str, set[str]] = {}
@@ -79,7 +80,11 @@ class PolicyWatch:
         value = message.value()
         if not isinstance(value, bytes):
             return
-        record = self._decode(value)
+        try:
+            record = self._decode(value)
+        except Undecodable:
+            self.undecodable += 1  # engines and learner leave it out as well
+            return
         leaves = self._leaves.setdefault(record["version"], set())
         leaves.add(record["leaf"])
         if len(leaves) == record["leaves"]:

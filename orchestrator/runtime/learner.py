@@ -25,7 +25,7 @@ from orchestrator.program import Definitions
 from orchestrator.runtime.avro import Codec, Undecodable
 from orchestrator.runtime.decided import Decided
 from orchestrator.runtime.errors import OperatorError
-from orchestrator.runtime.policy_log import SCHEMA, PolicyLog, Published, policy_topic
+from orchestrator.runtime.policy_log import SCHEMA, PolicyLog, Published, policy_topic, text_of
 from orchestrator.runtime.published import SCHEMA as DEFINITIONS
 from orchestrator.runtime.published import publication_of
 from orchestrator.runtime.topic import Topic, Topics
@@ -253,7 +253,7 @@ class Learner:
             self._learned.undecodable += 1
             return
         if topic == self._policy.name:
-            self._log.take((message.key() or b"").decode(), record)
+            self._log.take(text_of(message.key()), record)
             newest = self._log.newest
             self._learned.as_of = 0 if newest is None else newest.as_of
         elif record is not None:
@@ -263,7 +263,7 @@ class Learner:
         self._learned.outcomes += 1
         value = message.value()
         if value is None:
-            self._outcomes.remove((message.key() or b"").decode())
+            self._outcomes.remove(text_of(message.key()))
             self._forgotten = True
             return
         try:

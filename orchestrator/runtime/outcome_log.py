@@ -6,6 +6,7 @@ from orchestrator.learning.outcomes import Outcomes
 from orchestrator.runtime.avro import Codec, Undecodable
 from orchestrator.runtime.connection import client_config, connect
 from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.policy_log import text_of
 from orchestrator.runtime.schema_registry import registry_of
 from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.topic import Topics
@@ -20,7 +21,7 @@ def read_outcomes(settings: Settings, topics: Topics, progress: Progress | None 
     outcomes = Outcomes()
     for one in read_topic(client_config(settings), topic.name, progress=progress):
         if one.value is None:
-            outcomes.remove((one.key or b"").decode())
+            outcomes.remove(text_of(one.key))
             continue
         try:
             outcomes.put(decode(one.value, one.headers or None))

@@ -13,9 +13,15 @@ from orchestrator.runtime.schema_registry import registry_of
 from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.topic import Topic, Topics
 from orchestrator.runtime.topic_reader import read_topic
+from orchestrator.valuation import MalformedError, snapshot_of
 
 SCHEMA = "policy_leaf"
 """The schema by which the topic is told from other reference data."""
+
+
+def text_of(key: bytes | None) -> str:
+    """Return a key as text, whatever its bytes are: a compacted topic keeps also those that are nobody's."""
+    return (key or b"").decode(errors="replace")
 
 
 def policy_topic(topics: Topics) -> Topic:
@@ -63,23 +69,35 @@ class PolicyLog:
         return sorted(key for key, one in self._keys.items() if one.effective_from < in_force)
 
 
-def read_versions(settings: Settings, topics: Topics) -> list[dict[str, dict[str, Any]]]:
-    """Return the records by their keys of every whole version that the topic has, in the order in which they count."""
+def read_versions(
+    settings: Settings, topics: Topics, unreadable: list[str] | None = None
+) -> list[dict[str, dict[str, Any]]]:
+    """Return the records by their keys of every whole version that the topic has, in the order in which they count.
+
+    As engines do it leaves out what cannot be read, and adds to `unreadable` where that is and why.
+    """
     connect(settings)
     topic = policy_topic(topics)
     decode = Codec(registry_of(settings, register=False)).decoder(topic)
+    left_out: list[str] = [] if unreadable is None else unreadable
     records: dict[str, dict[str, Any]] = {}
     for one in read_topic(client_config(settings), topic.name):
-        key = (one.key or b"").decode()
+        key = text_of(one.key)
         if one.value is None:
             records.pop(key, None)
             continue
         try:
             records[key] = decode(one.value, one.headers or None)
         except Undecodable as error:
-            raise OperatorError(f"{topic.name}[{one.partition}]@{one.offset} cannot be read: {error}") from None
+            left_out.append(f"{topic.name}[{one.partition}]@{one.offset}: {error}")
     versions: dict[tuple[int, str], dict[str, dict[str, Any]]] = {}
     for key, record in records.items():
         versions.setdefault((record["effective_from"], record["version"]), {})[key] = record
-    whole = {place: found for place, found in versions.items() if len(found) == next(iter(found.values()))["leaves"]}
-    return [whole[place] for place in sorted(whole)]
+    whole = []
+    for place in sorted(versions):
+        try:
+            if snapshot_of(versions[place].values()) is not None:
+                whole.append(versions[place])
+        except MalformedError as error:
+            left_out.append(f"{topic.name}: {error}")
+    return whole

@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from orchestrator.runtime.avro import Decode, Undecodable
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.patience import Patience, ask_ends
+from orchestrator.valuation import MalformedError
 
 ANSWER_SECONDS = 15.0
 
@@ -81,7 +82,7 @@ class ReferenceReader:
             if isinstance(value, bytes):
                 try:
                     self._take(topic, self._decoders[topic](value))
-                except Undecodable:
+                except (Undecodable, MalformedError):
                     self.undecodable += 1  # reference data has no partition of ours to write a dead letter to
 
     def _end(self, topic: str) -> int:

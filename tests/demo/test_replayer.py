@@ -101,3 +101,12 @@ def test_engines_that_stand_still_are_given_up(stage: Stage) -> None:
         stage.watch.wait(DAY, None)
 
     assert 1_000 + LEARNS_SECONDS <= stage.seconds <= 1_050 + LEARNS_SECONDS
+
+
+def test_what_is_no_snapshot_is_left_out_and_counted(stage: Stage) -> None:
+    """The topic keeps it, and no replay could learn any more."""
+    stage.values = [b"garbage", *published(DAY)]
+
+    stage.watch.wait(DAY, None)
+
+    assert (stage.watch.as_of, stage.watch.end, stage.watch.undecodable) == (DAY, 2, 1)

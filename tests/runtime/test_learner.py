@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +47,16 @@ class Record:
 class Stage:
     """A learner with outcomes to learn from; `during` is done while records are flushed."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, pack: Path) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, pack: Path, records: Mapping[str, Sequence[Record]] | None = None
+    ) -> None:
         self.now = START + HOUR
         self.during: Callable[[], None] = lambda: None
         self.answer: KafkaException | None = None
-        self.records: dict[str, list[Record]] = {
-            TOPICS.outcomes.name: [
-                put(TOPICS.outcomes, outcome(number, START)["outcome_id"], outcome(number, START))
-                for number in range(60)
-            ]
-        }
+        self.records: dict[str, list[Record]] = {name: [*given] for name, given in (records or {}).items()}
+        self.records.setdefault(TOPICS.outcomes.name, []).extend(
+            put(TOPICS.outcomes, outcome(number, START)["outcome_id"], outcome(number, START)) for number in range(60)
+        )
         self.done: list[str] = []
         self.committed: list[int] = []
         self._sent: list[bytes] = []
@@ -182,3 +182,16 @@ def test_an_instance_that_was_shut_out_in_time_was_taken_over_from(stage: Stage)
 
     with pytest.raises(TakenOverError):
         stage.learner.turn(0)
+
+
+@pytest.mark.parametrize("topic", [TOPICS.outcomes.name, policy_topic(TOPICS).name])
+def test_a_key_that_is_no_text_does_not_stop_the_learner(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, topic: str
+) -> None:
+    """Compaction keeps it: the learner would fail at it after every start."""
+    (tmp_path / "all.yaml").write_text(DEFINITIONS)
+    stage = Stage(monkeypatch, tmp_path, {topic: [Record(topic, b"\xff", None)]})
+
+    stage.learner.turn(0)
+
+    assert stage.done == ["commit"]

@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from orchestrator.cli import main
+from orchestrator.cli import policy as command
+from orchestrator.runtime import policy_log
+from orchestrator.runtime.compose import codec_of, topics_of
 from orchestrator.runtime.errors import OperatorError
-from orchestrator.runtime.policy_log import PolicyLog, policy_topic
+from orchestrator.runtime.policy_log import PolicyLog, policy_topic, read_versions
+from orchestrator.runtime.settings import load
 from orchestrator.runtime.topic import Topics
+from orchestrator.runtime.topic_reader import Record
+from orchestrator.valuation import ArmValue, LeafValue, PolicySnapshot, records_of
 
 
 def leaf(effective_from: int, name: str = "") -> tuple[str, dict[str, Any]]:
@@ -61,3 +69,37 @@ def test_without_a_topic_nothing_can_be_learned() -> None:
     """The error names what is missing in topics.yaml."""
     with pytest.raises(OperatorError, match="policy_leaf"):
         policy_topic(Topics(()))
+
+
+def test_what_cannot_be_read_hides_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that is none, a key that is no text and records that are no snapshot are left out, and it is told."""
+    settings = load({"ORCHESTRATOR_BOOTSTRAP_SERVERS": "nowhere:1"})
+    topics = topics_of(settings)
+    encode = codec_of(settings).encoder(policy_topic(topics))
+    good, bad, odd = (
+        records_of(PolicySnapshot(at, at, "d", 1, 0, {"": LeafValue({"rescue@email": ArmValue((5.0,), 0.0)})}))
+        for at in (1, 2, 3)
+    )
+    (broken,) = bad.values()
+    broken["arms"][0]["gain"] = b"123"
+    values = {
+        b"1/": encode(good["1/"]),
+        b"2/": encode(broken),
+        b"\xff": encode(odd["3/"]),
+        b"4/": b"garbage",
+    }
+    kept = [Record(key, value, (), 0, number, 0) for number, (key, value) in enumerate(values.items())]
+    monkeypatch.setattr(policy_log, "read_topic", lambda *_: kept)
+    monkeypatch.setattr(policy_log, "connect", lambda _: None)
+    monkeypatch.setattr(command, "open_topics", lambda _: (settings, topics, None))
+    unreadable: list[str] = []
+
+    versions = read_versions(settings, topics, unreadable)
+    shown = CliRunner().invoke(main, ["policy", "show", "--json"], env={})
+
+    assert [next(iter(records.values()))["effective_from"] for records in versions] == [1, 3]
+    assert len(unreadable) == 2
+    assert "policy[0]@3" in unreadable[0]
+    assert "has 3 bytes of draws where it should have 4" in unreadable[1]
+    assert shown.exit_code == 0, shown.output
+    assert shown.stderr.startswith("left out, for engines cannot use it either, the first of 2: policy[0]@3")
