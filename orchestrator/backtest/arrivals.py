@@ -19,10 +19,14 @@ Arrival = tuple[int, str, str, dict[str, Any]]
 
 
 class Arrivals:
-    """The records of a folder; `unfit` counts those that are no records of their topic, which are left out."""
+    """The records of a folder; `unfit` counts those that are no records of their topic, which are left out.
+
+    `why` says of the first of them where it is and what is wrong with it.
+    """
 
     def __init__(self, files: Files) -> None:
         self.unfit = 0
+        self.why = ""
         self._files = files
         self._registry = FileRegistry(files.settings.schemas)
 
@@ -73,5 +77,6 @@ class Arrivals:
         for _, record in rows(path, schema, fitting(schema), 0, 1):
             if isinstance(record, Unfit):
                 self.unfit += 1
+                self.why = self.why or f"{path.name}: {record}"
                 continue
             yield record.pop(ARRIVED), record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -22,6 +23,7 @@ from orchestrator.runtime.errors import USAGE, OperatorError
 from orchestrator.runtime.learner import Learned
 from orchestrator.runtime.settings import PUBLISHED
 from orchestrator.runtime.topic_admin import verify
+from orchestrator.runtime.topic_reader import topic_spans
 from orchestrator.runtime.units import duration_ms
 
 
@@ -77,9 +79,15 @@ def replay(
         require_learning(settings.definitions, topics)
     if findings := verify(connect(settings), topics):
         raise OperatorError("the topics are not as topics.yaml declares them:", details=findings)
+    if any(span.end for span in topic_spans(client_config(settings), topics.clock.name).values()):
+        raise OperatorError(
+            f"{topics.clock.name} has the barriers of another replay, and time would go back: replay into new topics "
+            "(another ORCHESTRATOR_TOPIC_PREFIX and `orchestrator topics apply`), or delete these and create them anew",
+            exit_code=USAGE,
+        )
     until = FOREVER if to is None else instant("--to", to, end=True)
     arrivals = Arrivals(Files(events, settings, every, until))
-    last = _Last(arrivals.stream())
+    last = _Last(_begun(arrivals, events, to))
     with ExitStack() as stack:
         learner = None
         if learns is not None and learned_by == "replay":
@@ -99,8 +107,23 @@ def replay(
     if as_json:
         click.echo(json.dumps({"records": records, "left_out": arrivals.unfit, "until": replayer.reached}))
         return
-    left_out = f", {arrivals.unfit:,} rows were no records of their topic and were left out" if arrivals.unfit else ""
-    click.echo(f"{records:,} records are in the topics, with barriers every {barrier_every}{left_out}")
+    click.echo(f"{records:,} records are in the topics, with barriers every {barrier_every}")
+    if arrivals.unfit:
+        click.echo(f"{arrivals.unfit:,} rows were no records of their topic: left out, the first in {arrivals.why}")
+
+
+def _begun(arrivals: Arrivals, events: Path, to: str | None) -> Iterator[Arrival]:
+    """Return the stream of what there is, or raise an OperatorError where there is nothing, before any barrier."""
+    stream = arrivals.stream()
+    first = next(stream, None)
+    if first is not None:
+        return chain([first], stream)
+    reason = f"'{events}' has no record"
+    if to is not None:
+        reason += f" that arrived by --to {to}"
+    if arrivals.unfit:
+        reason += f"; {arrivals.unfit:,} rows are no records of their topic, the first in {arrivals.why}"
+    raise OperatorError(f"nothing to replay: {reason}", exit_code=USAGE)
 
 
 class _Last:

@@ -8,12 +8,13 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from orchestrator.events import FOREVER
 from orchestrator.runtime.avro import Codec, Undecodable
 from orchestrator.runtime.clock import steady_ms
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.learner import Learner, Waiting
 from orchestrator.runtime.partitioner import partition_of
-from orchestrator.runtime.policy_log import policy_topic
+from orchestrator.runtime.policy_log import SCHEMA, policy_topic
 from orchestrator.runtime.topic import Topics
 from orchestrator.runtime.topic_follower import Follower
 from orchestrator.runtime.topic_reader import topic_spans
@@ -33,12 +34,17 @@ Arrival = tuple[int, str, str, dict[str, Any]]
 class PolicyWatch:
     """The snapshots that were published so far: as of when the newest whole one is, and where it ends."""
 
-    def __init__(self, client_config: Mapping[str, Any], topics: Topics, codec: Codec, group: str | None) -> None:
+    def __init__(
+        self, client_config: Mapping[str, Any], topics: Topics, codec: Codec, every: int, group: str | None
+    ) -> None:
         topic = policy_topic(topics)
         self.topic = topic.name
         self.as_of = -1
         self.end = 0
         self.undecodable = 0
+        self.begin = FOREVER
+        """The offset from which on there is only what is learned while we wait, every so often."""
+        self._every = every
         self._decode = codec.decoder(topic)
         self._log = Follower(client_config, {topic.name: 1})
         self._leaves: dict[str, set[str]] = {}
@@ -69,6 +75,11 @@ class PolicyWatch:
                     "control worker with ORCHESTRATOR_LEARN_EVERY as the replay has it?"
                 )
 
+    def check(self) -> None:
+        """Raise an OperatorError where somebody has learned at other instants than were waited at."""
+        for message in self._log.catch_up():
+            self._take(message)
+
     def _reached(self, learner: Learner | None) -> tuple[int, tuple[int, int] | None]:
         """Return how far engines and learner are, as numbers that change while they get on."""
         return (
@@ -85,6 +96,12 @@ class PolicyWatch:
         except Undecodable:
             self.undecodable += 1  # engines and learner leave it out as well
             return
+        if (message.offset() or 0) >= self.begin and record["as_of"] % self._every:
+            raise OperatorError(
+                "a snapshot came from between two that the replay waits for, and no other replay would be the same: a "
+                "control worker learns more often. Give it ORCHESTRATOR_LEARN_EVERY as the replay has it, and replay "
+                "into new topics"
+            )
         leaves = self._leaves.setdefault(record["version"], set())
         leaves.add(record["leaf"])
         if len(leaves) == record["leaves"]:
@@ -160,9 +177,11 @@ class Replayer:
         for name in (*self._inputs, *self._references):
             for partition, span in topic_spans(client_config, name).items():
                 self._ends[name, partition] = span.end
+        self._client = client_config
+        self._snapshots = next((topic.name for topic in topics.references if topic.schema == SCHEMA), None)
         self._learn_every = learn_every
         self._learner = learner
-        self._policy = None if learn_every is None else PolicyWatch(client_config, topics, codec, group)
+        self._policy = None if learn_every is None else PolicyWatch(client_config, topics, codec, learn_every, group)
         self._failure: KafkaError | None = None
         self._producer = Producer(
             {
@@ -209,9 +228,23 @@ class Replayer:
             next_barrier += self._barrier_every
         self.barrier(end)
         self.finish()
+        self._check_learning()
         if progress is not None:
             progress(self.records, end)
         return self.records
+
+    def _check_learning(self) -> None:
+        """Raise an OperatorError where snapshots came that nobody waited for, so that engines met them by chance."""
+        if self._policy is not None:
+            self._policy.check()
+        elif self._snapshots is not None:
+            end = topic_spans(self._client, self._snapshots)[0].end
+            if end > self._ends[self._snapshots, 0]:
+                raise OperatorError(
+                    "snapshots were published while the replay ran, and no other replay would be the same: a control "
+                    "worker learns. Run it without ORCHESTRATOR_LEARN_EVERY, or give the replay --learn-every as often "
+                    "and --learned-by control; and replay into new topics"
+                )
 
     def encode(self, topic: str, record: dict[str, Any]) -> bytes:
         """Return a record as the topic's bytes."""
@@ -244,6 +277,8 @@ class Replayer:
 
     def _learn(self, policy: PolicyWatch, as_of: int) -> None:
         """Wait for the snapshot as of an instant; the barriers to come ask engines to have read it."""
+        if policy.begin == FOREVER:
+            policy.begin = self._ends[policy.topic, 0]  # before it is what recorded snapshots there are
         if as_of > policy.as_of:
             self.finish()
             policy.wait(as_of, self._learner)

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from confluent_kafka import Producer
 
 from orchestrator.backtest.files import Files
 from orchestrator.backtest.history import History
@@ -26,7 +27,7 @@ from orchestrator.definitions.load import TESTS, load
 from orchestrator.definitions.nodes import Problems
 from orchestrator.definitions.scenario_run import ScenarioRun
 from orchestrator.definitions.scenarios import Scenario, parse_scenarios
-from orchestrator.demo.replayer import Replayer
+from orchestrator.demo.replayer import Arrival, Replayer
 from orchestrator.demo.workers import WorkerProcess
 from orchestrator.events import DAY, HOUR, PROFILE
 from orchestrator.program import Definitions, Program
@@ -36,7 +37,9 @@ from orchestrator.runtime.avro import Codec
 from orchestrator.runtime.connection import client_config
 from orchestrator.runtime.definitions_folder import load_folder, read_directory
 from orchestrator.runtime.embedded_broker import EmbeddedBroker
-from orchestrator.runtime.topic_reader import read_topic
+from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.policy_log import policy_topic
+from orchestrator.runtime.topic_reader import read_topic, topic_spans
 from orchestrator.valuation import COLD, PROVEN, ArmValue, LeafValue, PolicySnapshot, arm_of, records_of
 from tests.backtest.made import BEGIN, REGISTRY, RETAIL, ROOT, arrivals, made, write
 from tests.runtime.streams import Stream
@@ -257,6 +260,66 @@ def test_a_replay_refuses_what_would_not_be_a_replay(embedded: EmbeddedBroker, t
     assert [code for code, _ in told] == [2, 2, 2, 2, 1]
     wanted = ["ORCHESTRATOR_BARRIERS=replay", "sort it by arrived_at", "no time at all", "nothing to learn", "missing"]
     assert [text for text, (_, output) in zip(wanted, told, strict=True) if text not in output] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "says"),
+    [
+        ("", (), "has no record\n"),
+        ('{"event": "page.viewed"}\n', (), "1 rows are no records of their topic, the first in clickstream.jsonl: "),
+        (None, ("--to", "2016-01-01"), "has no record that arrived by --to 2016-01-01"),
+    ],
+    ids=["empty", "unfit", "before"],
+)
+def test_a_replay_of_nothing_is_refused_and_writes_no_barrier(
+    embedded: EmbeddedBroker, tmp_path: Path, text: str | None, more: tuple[str, ...], says: str
+) -> None:
+    """Engines would have come to the end of a time in which nothing was."""
+    written = write(made(4, days=4), tmp_path / "history", ".jsonl")
+    stream = Stream(embedded.bootstrap, tmp_path, partitions=2)
+    if text is not None:
+        for path in written.iterdir():
+            path.unlink()
+        (written / "clickstream.jsonl").write_text(text)
+
+    ended = CliRunner().invoke(main, ["replay", "--events", str(written), *more], env=stream.environment)
+
+    assert ended.exit_code == 2, ended.output
+    assert "nothing to replay" in ended.stderr
+    assert says in ended.stderr
+    assert not any(map(len, topic_spans(client_config(stream.settings), stream.topics.clock.name).values()))
+
+
+def test_a_second_replay_into_the_same_topics_is_refused(embedded: EmbeddedBroker, tmp_path: Path) -> None:
+    """Its barriers would go back in time, and engines would decide its records at the end of the first."""
+    written = write(made(4, days=4), tmp_path / "history", ".jsonl")
+    with (written / "clickstream.jsonl").open("a") as file:
+        file.write('{"event": "page.viewed"}\n')
+    stream = Stream(embedded.bootstrap, tmp_path, partitions=2)
+    told = run(stream, "replay", "--events", str(written))
+    spans = topic_spans(client_config(stream.settings), stream.topics.clock.name)
+
+    again = CliRunner().invoke(main, ["replay", "--events", str(written)], env=stream.environment)
+
+    assert "1 rows were no records of their topic: left out, the first in clickstream.jsonl: " in told
+    assert (again.exit_code, "replay into new topics" in again.stderr) == (2, True), again.output
+    assert topic_spans(client_config(stream.settings), stream.topics.clock.name) == spans
+
+
+def test_a_replay_beside_somebody_who_learns_is_refused_in_the_end(embedded: EmbeddedBroker, tmp_path: Path) -> None:
+    """Without --learn-every nobody waits for snapshots: engines met them by chance."""
+    stream = Stream(embedded.bootstrap, tmp_path, partitions=2)
+    replayer = replayer_of(stream)
+    policy = policy_topic(stream.topics).name
+
+    def stream_with_a_snapshot() -> Iterator[Arrival]:
+        yield from arrivals(made(4, days=4))
+        producer = Producer({**client_config(stream.settings), "log_level": 0})
+        producer.produce(policy, b"a leaf", b"1/", 0)
+        producer.flush(30)
+
+    with pytest.raises(OperatorError, match=r"a control worker learns\. Run it without ORCHESTRATOR_LEARN_EVERY"):
+        replayer.replay(stream_with_a_snapshot(), BEGIN + 9 * DAY)
 
 
 def run(stream: Stream, *arguments: str) -> str:

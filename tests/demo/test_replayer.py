@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.demo import replayer as module
 from orchestrator.demo.replayer import LEARNS_SECONDS, PolicyWatch
-from orchestrator.events import DAY
+from orchestrator.events import DAY, HOUR
 from orchestrator.runtime.compose import codec_of, topics_of
 from orchestrator.runtime.errors import OperatorError
 from orchestrator.runtime.policy_log import policy_topic
@@ -69,7 +69,7 @@ class Stage:
         monkeypatch.setattr(module, "Follower", Follower)
         monkeypatch.setattr(module, "Consumer", Consumer)
         monkeypatch.setattr(module, "steady_ms", lambda: self.seconds * 1000)
-        self.watch = PolicyWatch({}, TOPICS, CODEC, "engines")
+        self.watch = PolicyWatch({}, TOPICS, CODEC, DAY, "engines")
 
 
 @pytest.fixture
@@ -110,3 +110,24 @@ def test_what_is_no_snapshot_is_left_out_and_counted(stage: Stage) -> None:
     stage.watch.wait(DAY, None)
 
     assert (stage.watch.as_of, stage.watch.end, stage.watch.undecodable) == (DAY, 2, 1)
+
+
+def test_what_is_learned_between_two_waits_ends_the_replay(stage: Stage) -> None:
+    """Engines would come upon it by chance: by a control worker that learns every hour a replay would not be one."""
+    stage.watch.begin = 0
+    stage.values = [*published(DAY - HOUR), *published(DAY)]
+
+    with pytest.raises(OperatorError, match=r"learns more often.*ORCHESTRATOR_LEARN_EVERY as the replay has it"):
+        stage.watch.wait(DAY, None)
+
+
+def test_recorded_snapshots_may_be_as_of_any_instant(stage: Stage) -> None:
+    """They are there before the first barrier, and every replay has them."""
+    stage.watch.begin = 1
+    stage.values = [*published(HOUR), *published(DAY)]
+
+    stage.watch.wait(DAY, None)
+    stage.values += published(DAY + HOUR)
+
+    with pytest.raises(OperatorError, match="learns more often"):
+        stage.watch.check()
