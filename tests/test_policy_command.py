@@ -98,10 +98,11 @@ def test_mistakes_are_told_with_what_to_do(pack: Path, tmp_path: Path) -> None:
         told("plan", pack, "--outcomes", path),
         told("plan", pack, "--outcomes", nothing, "--leaf", "tier=high"),
         told("show"),
+        told("plan", pack, "--outcomes", nothing, "--as-of", "9999-12-31"),
     ]
 
-    assert [answer.exit_code for answer in answers] == [2, 2, 2, 2]
-    wanted = ["outcomes.avro", "no campaign_outcome", "none but everybody", "BOOTSTRAP_SERVERS"]
+    assert [answer.exit_code for answer in answers] == [2, 2, 2, 2, 2]
+    wanted = ["outcomes.avro", "no campaign_outcome", "none but everybody", "BOOTSTRAP_SERVERS", "is not a time"]
     assert [text for text, answer in zip(wanted, answers, strict=True) if text not in answer.output] == []
 
 

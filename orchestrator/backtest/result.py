@@ -19,6 +19,7 @@ from orchestrator.backtest.life import Life
 from orchestrator.backtest.pool import Partition
 from orchestrator.events import FOREVER
 from orchestrator.report.data import ReportData
+from orchestrator.runtime.errors import USAGE, OperatorError
 
 KINDS: Mapping[str, str] = {"decisions": "decision", "triggers": "campaign_trigger", "outcomes": "campaign_outcome"}
 """What is kept, and its schema."""
@@ -102,11 +103,17 @@ def written(folder: Path, kind: str, schema: Any, records: Iterable[dict[str, An
 
 
 def read_records(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
-    """Yield the records of a kind that a back-test wrote."""
-    with (folder / f"{kind}.avro").open("rb") as file:
-        for record in fastavro.reader(file):
-            assert isinstance(record, dict)
-            yield record
+    """Yield the records of a kind that a back-test wrote; OperatorError where its file is damaged."""
+    path = folder / f"{kind}.avro"
+    try:
+        with path.open("rb") as file:
+            for record in fastavro.reader(file):
+                assert isinstance(record, dict)
+                yield record
+    except Exception as error:  # a container that is cut short or none at all fails in any way it likes
+        what = " ".join(str(error).split())[:200] or type(error).__name__
+        message = f"'{path}' is not what a back-test wrote, or damaged: {what}; run the back-test again"
+        raise OperatorError(message, exit_code=USAGE) from None
 
 
 def between(start: int, end: int) -> Callable[[Mapping[str, Any]], bool]:

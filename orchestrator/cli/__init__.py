@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import click
 
 from orchestrator import __version__
-from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.errors import FINDINGS, USAGE, OperatorError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("orchestrator.cli.demo:demo", "Run the whole product here: embedded broker, real purchases, live view."),
@@ -54,7 +55,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class CommandTable(click.Group):
-    """A group whose commands are imported on use, and which prints an OperatorError as one line."""
+    """A group whose commands are imported on use, and which prints what an operator can help as one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
         """Return the commands that are installed, in the table's order."""
@@ -81,12 +82,22 @@ class CommandTable(click.Group):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Return what the command returns; an OperatorError becomes its line on stderr and its exit code."""
+        """Return what the command returns; an OperatorError becomes its line on stderr and its exit code.
+
+        So does what the system says of a file, a disk or a connection.
+        """
         try:
             return super().invoke(ctx)
         except OperatorError as error:
             click.echo(f"orchestrator: {error}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            # click ends quietly when nobody reads on; and what no system has said is a mistake of ours.
+            if error.errno in (None, errno.EPIPE):
+                raise
+            where = "" if error.filename is None else f"'{error.filename}': "
+            click.echo(f"orchestrator: {where}{error.strerror or error}", err=True)
+            ctx.exit(FINDINGS if error.filename is None else USAGE)
 
 
 def _installed(target: str) -> bool:

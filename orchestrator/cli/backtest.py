@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from orchestrator.backtest.run import backtest as run
+from orchestrator.cli.paths import OUT_FOLDER
 from orchestrator.cli.recorded import bars, definitions_of, instant, named_history, processes_for, recorded, settings_of
 from orchestrator.events import FOREVER
 from orchestrator.report.summary import summary
@@ -22,7 +23,7 @@ from orchestrator.report.summary import summary
 @click.option("--from", "start", metavar="TIME", help="Report from here on; what came before is decided all the same.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OUT_FOLDER,
     default=Path("backtest"),
     show_default=True,
     help="Folder of the report, the figures and the records.",

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from orchestrator.cli.paths import OUT_FILE
 from orchestrator.cli.reading import as_json as json_option
 from orchestrator.cli.reading import brokers, kept_records, open_topics, progress_bars, records_folder
 from orchestrator.cli.recorded import definitions_of, settings_of
@@ -32,7 +33,7 @@ Records = Iterable[dict[str, Any]]
 @click.option(
     "--within", default="30d", show_default=True, help="How long after a window's end the next campaign may begin."
 )
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page with the picture.")
+@click.option("--html", type=OUT_FILE, help="Also write a page with the picture.")
 @brokers
 @json_option
 def journeys(

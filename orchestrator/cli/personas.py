@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
+from orchestrator.cli.paths import OUT_FILE
 from orchestrator.cli.reading import as_json as json_option
 from orchestrator.cli.reading import brokers, emitted
 from orchestrator.cli.recorded import settings_of
@@ -109,7 +110,7 @@ def find_(folder: Path, as_json: bool, **options: Any) -> None:
 
 @personas.command("propose", epilog="Example: orchestrator personas propose --definitions my-pack --out split.patch")
 @definitions_folder
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the patch to a file.")
+@click.option("--out", type=OUT_FILE, help="Write the patch to a file.")
 @measured
 def propose_(folder: Path, out: Path | None, **options: Any) -> None:
     """Write the splits as a patch of the definitions, which a person completes and merges.

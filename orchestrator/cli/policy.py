@@ -14,6 +14,7 @@ from rich.console import Console
 from orchestrator.backtest.fitting import Unfit, fitting
 from orchestrator.backtest.formats import SUFFIXES, rows
 from orchestrator.cli.evaluate import evaluate_
+from orchestrator.cli.paths import OUT_FILE
 from orchestrator.cli.reading import as_json as json_option
 from orchestrator.cli.reading import brokers, open_topics, progress_bars
 from orchestrator.cli.recorded import definitions_of, instant, settings_of
@@ -117,9 +118,7 @@ def verify(folder: Path | None, bootstrap_servers: str | None, as_json: bool) ->
     help="Outcome records: a file (.avro, .jsonl or .parquet), or a folder with outcomes.* as a back-test leaves it.",
 )
 @click.option("--as-of", metavar="TIME", help="Count what was known up to here; default: all.")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write it as policy.jsonl, for back-tests."
-)
+@click.option("--out", type=OUT_FILE, help="Also write it as policy.jsonl, for back-tests.")
 @leaf_option
 @click.option("--currency", default="USD", show_default=True, help="The program's currency, as in policy.yaml.")
 @json_option

@@ -101,11 +101,11 @@ def instant(option: str, text: str, *, end: bool = False) -> int:
     """Return the instant of an ISO date or time, UTC unless it says otherwise; of a date its beginning, or its end."""
     try:
         read = datetime.fromisoformat(text)
-    except ValueError:
+        if end and len(text) == len("2025-03-01"):
+            read += timedelta(days=1)
+    except (ValueError, OverflowError):  # the last day that there is has no end
         message = f"{option} '{text}' is not a time, write it like 2025-03-01 or 2025-03-01T09:00Z"
         raise OperatorError(message, exit_code=USAGE) from None
-    if end and len(text) == len("2025-03-01"):
-        read += timedelta(days=1)
     at = read if read.tzinfo is not None else read.replace(tzinfo=UTC)
     return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 

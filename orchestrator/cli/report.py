@@ -15,6 +15,7 @@ from rich.console import Console, Group
 
 from orchestrator.arbitration.policy import Policy
 from orchestrator.backtest.earnings import ledger_of
+from orchestrator.cli.paths import OUT_FILE
 from orchestrator.cli.reading import as_json as json_option
 from orchestrator.cli.reading import brokers, kept_records, open_topics, progress_bars, records_folder
 from orchestrator.cli.recorded import bars, definitions_of, history_of, instant, settings_of
@@ -69,7 +70,7 @@ class Source:
 )
 @click.option("--since", metavar="TIME", help="For --program: when it began; default: with the first window.")
 @click.option("--currency", help="The program's currency; default: as in the definitions, else USD.")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page with plots.")
+@click.option("--html", type=OUT_FILE, help="Also write a page with plots.")
 @brokers
 @json_option
 def report(
@@ -122,6 +123,8 @@ def report(
         return
     if not found.results.campaigns:
         click.echo(f"No measurement window has closed yet: {source.name} has no outcome.")
+        if others := program_page.tables(whole, prices, money):
+            Console(width=None if sys.stdout.isatty() else _PAGE_WIDTH).print(Group(*others))
         return
     console = Console(width=None if sys.stdout.isatty() else _PAGE_WIDTH)
     console.print(Group(table(found), *program_page.tables(whole, prices, money)))

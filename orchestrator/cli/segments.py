@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.backtest.segments import Looks, segment_sizes
+from orchestrator.cli.paths import OUT_FILE
 from orchestrator.cli.recorded import bars, definitions_of, named_history, processes_for, recorded, settings_of
 from orchestrator.report import charts, page
 
@@ -24,7 +25,7 @@ MOVES = ("segment", "what changed", "entered", "left")
 @click.command(epilog="Example: orchestrator segments my-pack --events history")
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @recorded
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page with a plot.")
+@click.option("--html", type=OUT_FILE, help="Also write a page with a plot.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def segments(
     folder: Path,

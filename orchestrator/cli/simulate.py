@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from orchestrator.cli.paths import OUT_FOLDER
 from orchestrator.simulate.oracles import best_list
 from orchestrator.simulate.page import Results, drawing, tables
 from orchestrator.simulate.run import OURS, RIVALS, SWITCHES, Result
@@ -27,7 +28,7 @@ from orchestrator.simulate.world import worlds
     "--find-list", is_flag=True, help="Search the best fixed list of priorities with the truth, and print it."
 )
 @click.option("--processes", type=click.IntRange(1), help="Processes; as many as there are processors when left out.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results, the tables and the drawing.")
+@click.option("--out", type=OUT_FOLDER, help="Folder for the results, the tables and the drawing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def simulate(
     world: str,
@@ -57,6 +58,8 @@ def simulate(
         raise click.UsageError(f"unknown policy {unknown[0]!r}, there are: {', '.join(known)}")
     policies = only or (*RIVALS, OURS, *(SWITCHES if ablations else ()))
     numbers = _numbers(seeds)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     found: list[Result] = []
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -65,7 +68,6 @@ def simulate(
             found.append(result)
             progress.advance(task)
             if out is not None:
-                out.mkdir(parents=True, exist_ok=True)
                 _keep(out, found)
     results = Results(found)
     if as_json:

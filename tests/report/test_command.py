@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from shutil import copytree
 
+import fastavro
 import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.backtest.result import read_records
 from orchestrator.cli import main
-from tests.backtest.made import RETAIL, made, write
+from tests.backtest.made import REGISTRY, RETAIL, made, write
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +114,41 @@ def test_a_folder_that_is_no_backtest(tmp_path: Path) -> None:
 
     assert said.exit_code == 2
     assert "has no outcomes.avro; name what backtest --out wrote" in said.output
+
+
+def test_rules_have_a_price_before_the_first_outcome(recorded: tuple[Path, Path], tmp_path: Path) -> None:
+    """Decisions are enough for it."""
+    _, out = recorded
+    shutil.copy(out / "decisions.avro", tmp_path)
+    schema = fastavro.parse_schema(REGISTRY.named("campaign_outcome"))
+    with (tmp_path / "outcomes.avro").open("wb") as file:
+        fastavro.writer(file, schema, [])
+
+    told = run("--records", tmp_path, "--rules")
+
+    assert told.exit_code == 0, told.output
+    assert "No measurement window has closed yet" in told.output
+    assert "it takes a policy snapshot" in told.output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["report"], ["policy", "evaluate"], ["personas", "find", "--definitions", str(RETAIL)]],
+    ids=["report", "evaluate", "personas"],
+)
+@pytest.mark.parametrize("cut", [0, 3, 2_000])
+def test_a_damaged_container_is_one_line(
+    recorded: tuple[Path, Path], tmp_path: Path, command: list[str], cut: int
+) -> None:
+    """Such as after a copy that was broken off."""
+    for kind in ("decisions", "outcomes"):
+        data = (recorded[1] / f"{kind}.avro").read_bytes()
+        (tmp_path / f"{kind}.avro").write_bytes(data[:cut])
+
+    said = CliRunner().invoke(main, [*command, "--records", str(tmp_path)])
+
+    assert said.exit_code == 2, said.output
+    assert "is not what a back-test wrote, or damaged" in said.stderr
 
 
 @pytest.mark.parametrize(

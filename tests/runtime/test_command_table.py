@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import subprocess
 import sys
@@ -26,9 +27,28 @@ def runner() -> CliRunner:
 
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add two commands: one whose module is missing, and one that fails."""
+    """Add commands: one whose module is missing, and some that fail."""
     monkeypatch.setitem(cli.COMMANDS, "absent", ("orchestrator.cli.no_such_module:absent", "Never written."))
-    monkeypatch.setitem(cli.COMMANDS, "failing", (f"{__name__}:failing", "Fails."))
+    for name in ("failing", "writing", "crowded", "mistaken"):
+        monkeypatch.setitem(cli.COMMANDS, name, (f"{__name__}:{name}", "Fails."))
+
+
+@click.command()
+def writing() -> None:
+    """Fail as a command does when the system refuses a file."""
+    Path("/nowhere/at/all").write_text("")
+
+
+@click.command()
+def crowded() -> None:
+    """Fail as a command does when the disk is full."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@click.command()
+def mistaken() -> None:
+    """Fail as no command should."""
+    raise OSError("a mistake of ours")
 
 
 @click.command()
@@ -74,6 +94,59 @@ def test_an_operators_error_is_one_line_and_an_exit_code(runner: CliRunner) -> N
 
     assert ended.exit_code == 3
     assert ended.stderr == "orchestrator: the disk is full: free some\n  /data 100 %\n"
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize(
+    ("command", "code", "says"),
+    [
+        ("writing", 2, "'/nowhere/at/all': No such file or directory"),
+        ("crowded", 1, "No space left on device"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(runner: CliRunner, command: str, code: int, says: str) -> None:
+    """It names the file, where there is one, and is a mistake of usage then."""
+    ended = runner.invoke(cli.main, [command])
+
+    assert (ended.exit_code, ended.stderr) == (code, f"orchestrator: {says}\n")
+
+
+@pytest.mark.usefixtures("table")
+def test_a_mistake_of_ours_keeps_its_traceback(runner: CliRunner) -> None:
+    """Somebody has to find it."""
+    assert isinstance(runner.invoke(cli.main, ["mistaken"]).exception, OSError)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", "--html"],
+        ["journeys", "--html"],
+        ["segments", ".", "--html"],
+        ["personas", "propose", "--out"],
+        ["policy", "plan", ".", "--outcomes", ".", "--out"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_where_a_file_cannot_be_written_no_work_is_begun(runner: CliRunner, arguments: list[str]) -> None:
+    """It used to be told after all of it."""
+    ended = runner.invoke(cli.main, [*arguments, "/nowhere/at.all"], env={})
+
+    assert ended.exit_code == 2
+    assert "there is no folder '/nowhere'" in ended.stderr
+
+
+@pytest.mark.parametrize("command", [["simulate"], ["backtest", "."]], ids=["simulate", "backtest"])
+def test_a_folder_to_write_into_that_is_a_file_is_refused_at_once(
+    runner: CliRunner, tmp_path: Path, command: list[str]
+) -> None:
+    """Not after the first year lived."""
+    (tmp_path / "file").touch()
+
+    ended = runner.invoke(cli.main, [*command, "--out", str(tmp_path / "file")], env={})
+
+    assert ended.exit_code == 2
+    assert "is a file" in ended.stderr
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["topics", "nonsense"], ["topics", "plan", "--nonsense"]])
