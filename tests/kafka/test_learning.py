@@ -6,8 +6,9 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
@@ -15,11 +16,14 @@ from confluent_kafka import KafkaException, Producer
 
 from orchestrator.cli import main
 from orchestrator.demo.workers import WorkerProcess as EngineProcess
-from orchestrator.events import DAY, HOUR
+from orchestrator.events import DAY, HOUR, MINUTE
 from orchestrator.identity import identify
+from orchestrator.runtime import compose
 from orchestrator.runtime.clock import now_ms
 from orchestrator.runtime.compose import codec_of, topics_of
 from orchestrator.runtime.connection import connect
+from orchestrator.runtime.errors import OperatorError
+from orchestrator.runtime.learner import TRANSACTION_SECONDS, Learned, Learner, Waiting
 from orchestrator.runtime.partitioner import murmur2_partition
 from orchestrator.runtime.policy_log import policy_topic, read_versions
 from orchestrator.runtime.settings import load
@@ -287,6 +291,57 @@ def test_a_learner_that_was_held_up_publishes_nothing_after_another_took_over(st
             assert worker.stop() == 0
 
     assert stage.as_of() == [START, START + HOUR, START + 2 * HOUR]
+
+
+@pytest.mark.parametrize(
+    ("stands", "jumps"), [(0.0, 5 * MINUTE), (TRANSACTION_SECONDS + 5.0, 0)], ids=["until_too_late", "until_undone"]
+)
+def test_a_learner_that_stands_still_while_it_publishes_leaves_nothing_that_is_late(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, stands: float, jumps: int
+) -> None:
+    """The brokers let it abort and publish anew; or they have ended the transaction, and that is not a takeover."""
+    stage.decide(START, [outcome(number, START) for number in range(50)])
+    later = [0]
+    monkeypatch.setattr(compose, "now_ms", lambda: now_ms() + later[0])
+    learned = Learned()
+    learner = compose.build_learner(stage.settings, learned)
+    flush = learner._producer.flush
+
+    class Standing:
+        """The producer of a process that is stopped once, for a while, before it commits."""
+
+        def flush(self, seconds: float) -> int:
+            """Deliver, and stand still."""
+            left = flush(seconds)
+            if not later[0]:
+                later[0] = jumps
+                time.sleep(stands)
+            return left
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(producer, name)
+
+    producer, learner._producer = learner._producer, cast("Any", Standing())
+    try:
+        if stands:
+            with pytest.raises(OperatorError, match="brokers end one after 15 s"):
+                turned(learner, learned)
+            assert stage.as_of() == []
+        else:
+            turned(learner, learned)
+            (records,) = stage.versions()
+            assert all(record["effective_from"] > now_ms() + jumps for record in records.values())
+            assert learned.late == 1
+    finally:
+        learner.close()
+
+
+def turned(learner: Learner, learned: Learned) -> None:
+    """Let a learner take turns until it has published."""
+    until = time.monotonic() + 60
+    while not learned.snapshots and time.monotonic() < until:
+        with suppress(Waiting):
+            learner.turn(0.1)
 
 
 def test_live_engines_that_have_nothing_to_do_tell_how_far_they_are(stage: Stage) -> None:
