@@ -55,7 +55,7 @@ def replayer_of(stream: Stream) -> Replayer:
 
     Where several records end a topic in one batch, the embedded broker tells the first one's place as the topic's end.
     """
-    config = {**client_config(stream.settings), "batch.num.messages": 1}
+    config = {**client_config(stream.settings), "batch.num.messages": 1, "log_level": 0}
     return Replayer(config, stream.topics, CODEC, barrier_every=HOUR)
 
 
